@@ -1,0 +1,43 @@
+// sums[group] = (Σ g², Σ (2⁻⁶⁰ g)²) over the 8192 elements of a workgroup
+//
+// binding  access      what                          shape
+// 0        read        g                             [S], S a multiple of 4
+// 1        read_write  sums                          [GROUPS]
+//
+// The second sum stays finite where the first overflows (norms from 2⁶⁴ up).
+// An invocation sums 32 vec4 of its workgroup, then the invocations' sums are added pairwise, always
+// in the same order. Workgroups: GROUPS = ceil(S / 8192), at most 65535 in x. S4 = S / 4.
+
+@group(0) @binding(0) var<storage, read> g: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> sums: array<vec2f>;
+
+var<workgroup> part: array<vec2f, 64>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) id: vec3u) {
+  let group = id.y * 65535u + id.x;
+  var sum = vec4f(0.0);
+  var scaled = vec4f(0.0);
+  //# for k in 32
+  {
+    let i = (group * 32u + $ku) * 64u + l;
+    let x = select(vec4f(0.0), g[min(i, S4 - 1u)], i < S4);
+    let y = x * 0x1p-60;
+    sum += x * x;
+    scaled += y * y;
+  }
+  //# end
+  part[l] = vec2f((sum.x + sum.y) + (sum.z + sum.w), (scaled.x + scaled.y) + (scaled.z + scaled.w));
+  //# for k in 6
+  workgroupBarrier();
+  {
+    // Every invocation adds, so that no access is inside control flow.
+    let pair = part[l] + part[(l + (32u >> $ku)) % 64u];
+    workgroupBarrier();
+    part[l] = pair;
+  }
+  //# end
+  if (l == 0u && group < GROUPS) {
+    sums[group] = part[0];
+  }
+}

@@ -1,0 +1,262 @@
+/**
+ * Files of samples: the reference's pickles are read, `.jsonl` and `.jsonl.gz` read and written.
+ *
+ * @module
+ */
+import { createWriteStream } from "node:fs";
+import { basename, join } from "node:path";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { createGunzip, createGzip } from "node:zlib";
+import { InputError } from "../core/errors.ts";
+import { arrayNumbers, isNdArray, readPickle } from "./pickle.ts";
+import { formatSample, makeSample, parseSample, type Sample, type Targets } from "./samples.ts";
+
+/** The three parts of a data set. */
+export type Split = "train" | "validation" | "test";
+
+/** Options of {@link readSamples}. */
+export interface ReadSamplesOptions {
+  /** Whether every sample must have its target `Y`; default `required`. */
+  readonly targets?: Targets;
+}
+
+const SPLITS = ["train", "validation", "test"] as const;
+const EXTENSIONS = ["pk", "pickle", "pkl", "jsonl", "jsonl.gz"] as const;
+/** What a line of JSON, and a whole file once unpacked, may hold: far beyond honest samples. */
+const MAX_LINE = 16 * 2 ** 20;
+const MAX_TEXT = 4 * 2 ** 30;
+
+function fileProblem(error: unknown): string {
+  if (error instanceof Deno.errors.NotFound) return "there is no such file";
+  if (error instanceof Deno.errors.PermissionDenied) return "permission denied";
+  if (error instanceof Deno.errors.NotCapable) return `Deno may not: ${error.message}`;
+  return (error as Error).message.split("\n")[0];
+}
+
+function samplesOfPickle(bytes: Uint8Array, file: string, targets: Targets): Sample[] {
+  const list = readPickle(bytes, file);
+  if (!Array.isArray(list)) throw new InputError(`${file}: the pickle holds no list of samples`);
+  let visits = 0;
+  return list.map((record, i) => {
+    const where = `${file}: sample ${i} (from 0)`;
+    if (!(record instanceof Map)) throw new InputError(`${where}: no dict of a sample's keys`);
+    const X = record.get("X");
+    visits += isNdArray(X) ? X.bytes.length : Array.isArray(X) ? X.length : 0;
+    // A list may hold one array many times over; honest samples have arrays of their own.
+    if (visits > bytes.length) {
+      throw new InputError(`${where}: more visits than the file has bytes`);
+    }
+    const read = (key: string): unknown => {
+      const value = record.get(key);
+      if (!isNdArray(value)) return value;
+      const numbers = arrayNumbers(value, `${where}: ${key}`);
+      if (value.shape.length === 1) return numbers;
+      if (value.shape.length === 0) return numbers[0];
+      throw new InputError(`${where}: ${key} has ${value.shape.length} dimensions: it must have 1`);
+    };
+    return makeSample(read, where, targets);
+  });
+}
+
+async function* linesOf(chunks: AsyncIterable<Uint8Array>, file: string): AsyncGenerator<string> {
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  let rest = "";
+  let total = 0;
+  for await (const chunk of chunks) {
+    total += chunk.length;
+    if (total > MAX_TEXT) throw new InputError(`${file}: more than 4 GiB of text: split it`);
+    const parts = decoder.decode(chunk, { stream: true }).split("\n");
+    parts[0] = rest + parts[0];
+    rest = parts.pop() ?? "";
+    if (rest.length > MAX_LINE) throw new InputError(`${file}: a line is longer than 16 MiB`);
+    yield* parts;
+  }
+  rest += decoder.decode();
+  if (rest !== "") yield rest;
+}
+
+async function samplesOfLines(
+  chunks: AsyncIterable<Uint8Array>,
+  file: string,
+  targets: Targets,
+): Promise<Sample[]> {
+  const samples: Sample[] = [];
+  let number = 0;
+  for await (const line of linesOf(chunks, file)) {
+    number++;
+    if (line.trim() !== "") samples.push(parseSample(line, `${file}: line ${number}`, targets));
+  }
+  return samples;
+}
+
+/**
+ * Reads a file of samples: `.pk`, `.pkl` or `.pickle` as the reference writes them (see
+ * {@link readPickle}), `.jsonl` or `.jsonl.gz` with one sample a line, or `-` for `.jsonl` on the
+ * standard input. Needs permission to read the file.
+ *
+ * @returns At least one sample, checked as in {@link makeSample}.
+ * @throws {InputError} If the file is missing, of another kind, cut short, damaged, wants to run
+ * code, has no sample, or a sample is not as it should be: file, sample and key are named.
+ *
+ * @example
+ * ```ts
+ * import { readSamples, simulate, writeSamples } from "@gatewise/lstm";
+ *
+ * const path = `${await Deno.makeTempDir()}/test.jsonl.gz`;
+ * await writeSamples(path, simulate({ people: 2 }).test);
+ * const samples = await readSamples(path);
+ * console.log(samples[0].X, samples[0].Y);
+ * ```
+ */
+export async function readSamples(
+  path: string,
+  { targets = "required" }: ReadSamplesOptions = {},
+): Promise<readonly Sample[]> {
+  const file = path === "-" ? "standard input" : path;
+  const kind = path === "-" ? "jsonl" : EXTENSIONS.find((end) => path.endsWith(`.${end}`));
+  if (kind === undefined) {
+    throw new InputError(
+      `${file}: unknown kind of file: its name must end in .pk, .jsonl or .jsonl.gz`,
+    );
+  }
+  let samples: Sample[];
+  try {
+    if (path === "-") {
+      samples = await samplesOfLines(Deno.stdin.readable, file, targets);
+    } else if (kind === "jsonl" || kind === "jsonl.gz") {
+      const source = (await Deno.open(path)).readable;
+      samples = await samplesOfLines(kind === "jsonl" ? source : gunzip(source), file, targets);
+    } else {
+      samples = samplesOfPickle(await Deno.readFile(path), file, targets);
+    }
+  } catch (error) {
+    if (error instanceof InputError) throw error;
+    throw new InputError(`${file}: cannot be read: ${fileProblem(error)}`);
+  }
+  if (samples.length === 0) throw new InputError(`${file}: holds no sample`);
+  return samples;
+}
+
+// Not DecompressionStream: files may be several gzip members one after the other.
+async function* gunzip(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const input = Readable.from(source);
+  const output = input.pipe(createGunzip());
+  input.on("error", (error) => output.destroy(error));
+  try {
+    for await (const chunk of output) yield chunk as Uint8Array;
+  } finally {
+    input.destroy();
+  }
+}
+
+async function isKind(path: string, kind: "isFile" | "isDirectory"): Promise<boolean> {
+  try {
+    return (await Deno.stat(path))[kind];
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
+      return false;
+    }
+    throw new InputError(`${path}: cannot be read: ${fileProblem(error)}`);
+  }
+}
+
+async function prefixIn(directory: string): Promise<string> {
+  const pattern = new RegExp(`^(.+)_(?:${SPLITS.join("|")})\\.(?:${EXTENSIONS.join("|")})$`);
+  const prefixes = new Set<string>();
+  for await (const { name } of Deno.readDir(directory)) {
+    const prefix = pattern.exec(name)?.[1];
+    if (prefix !== undefined) prefixes.add(prefix);
+  }
+  const found = [...prefixes].sort().map((prefix) => join(directory, prefix));
+  if (found.length > 1) {
+    throw new InputError(`${directory}: holds several data sets, name one: ${found.join(", ")}`);
+  }
+  if (found.length === 0) {
+    throw new InputError(
+      `${directory}: holds no samples: looked for PREFIX_train, PREFIX_validation and PREFIX_test ` +
+        `ending in .${EXTENSIONS.join(", .")}`,
+    );
+  }
+  return found[0];
+}
+
+/**
+ * Finds the files of a data set.
+ *
+ * @param dataPath A prefix, standing for `<prefix>_train`, `_validation` and `_test` with the first
+ * ending found of `.pk`, `.pickle`, `.pkl`, `.jsonl` and `.jsonl.gz`; or a directory with one such set.
+ * @param splits Parts that must be there; default all three.
+ * @returns Path of each part.
+ * @throws {InputError} If a file is missing (it is named), or the directory holds none or several.
+ */
+export async function findSplits<S extends Split = Split>(
+  dataPath: string,
+  splits: readonly S[] = SPLITS as readonly Split[] as readonly S[],
+): Promise<Readonly<Record<S, string>>> {
+  const prefix = await isKind(dataPath, "isDirectory") ? await prefixIn(dataPath) : dataPath;
+  const path = (split: string, end: string): string => `${prefix}_${split}.${end}`;
+  for (const end of EXTENSIONS) {
+    const there = await Promise.all(splits.map((split) => isKind(path(split, end), "isFile")));
+    if (there.every((is) => is)) {
+      return Object.fromEntries(splits.map((s) => [s, path(s, end)])) as Record<S, string>;
+    }
+    const first = there.indexOf(true);
+    if (first >= 0) {
+      const missing = path(splits[there.indexOf(false)], end);
+      throw new InputError(
+        `${missing}: there is no such file, though ${basename(path(splits[first], end))} is there`,
+      );
+    }
+  }
+  throw new InputError(
+    `${path(splits[0], EXTENSIONS[0])}: there is no such file, nor one ending in ` +
+      `.${EXTENSIONS.slice(1).join(", .")}: give the prefix of <prefix>_${
+        splits[0]
+      }, or a directory`,
+  );
+}
+
+/**
+ * Reads the parts of a data set that {@link findSplits} finds.
+ *
+ * @param splits Parts to read; default all three.
+ * @throws {InputError} As {@link findSplits} and {@link readSamples}.
+ */
+export async function readSplits<S extends Split = Split>(
+  dataPath: string,
+  splits?: readonly S[],
+): Promise<Readonly<Record<S, readonly Sample[]>>> {
+  const read: Record<string, readonly Sample[]> = {};
+  for (const [split, path] of Object.entries<string>(await findSplits(dataPath, splits))) {
+    read[split] = await readSamples(path);
+  }
+  return read as Record<S, readonly Sample[]>;
+}
+
+/**
+ * Writes samples as `.jsonl`, or `.jsonl.gz` if the path ends so. The file appears whole or not at
+ * all, and the same samples always give the same bytes. Needs permission to write.
+ *
+ * @throws {InputError} If the path ends otherwise or cannot be written.
+ */
+export async function writeSamples(path: string, samples: Iterable<Sample>): Promise<void> {
+  if (!path.endsWith(".jsonl") && !path.endsWith(".jsonl.gz")) {
+    throw new InputError(`${path}: samples are written to names ending in .jsonl or .jsonl.gz`);
+  }
+  const partial = `${path}.${Deno.pid}.partial`;
+  const lines = function* (): Generator<string> {
+    for (const sample of samples) yield `${formatSample(sample)}\n`;
+  };
+  try {
+    const source = Readable.from(lines());
+    const target = createWriteStream(partial);
+    await (path.endsWith(".gz")
+      ? pipeline(source, createGzip(), target)
+      : pipeline(source, target));
+    await Deno.rename(partial, path);
+  } catch (error) {
+    await Deno.remove(partial).catch(() => {});
+    throw new InputError(`${path}: cannot be written: ${fileProblem(error)}`);
+  }
+}

@@ -1,0 +1,199 @@
+/**
+ * The GPU: its adapter, its memory and its pipelines. Only this folder and `plan` speak WebGPU.
+ *
+ * @module
+ */
+import { InputError } from "../core/errors.ts";
+
+/** What a machine computes on, for logs and results. */
+export interface AdapterDescription {
+  /** Name that the driver gives. */
+  readonly name: string;
+  /** Whether it is a software adapter that runs best on straight-line kernels. */
+  readonly straight: boolean;
+}
+
+/** How to open a device. */
+export interface DeviceOptions {
+  /**
+   * Which form of the kernels to use. Default: `straight` on Mesa's llvmpipe, `loop` elsewhere. Both
+   * compute the same.
+   */
+  readonly kernels?: "straight" | "loop";
+}
+
+/** GPU memory. */
+export interface Memory {
+  readonly buffer: GPUBuffer;
+  /** Bytes that the buffer was made with. */
+  readonly bytes: number;
+}
+
+/** An open adapter. Dispose of it with `using`, or by `device[Symbol.dispose]()`. */
+export interface Device extends Disposable {
+  readonly adapter: AdapterDescription;
+  /** Bytes of GPU memory in use by tensors and plans. */
+  readonly liveBytes: number;
+}
+
+/** The inside of a device, for `plan`. */
+export interface OpenDevice extends Device {
+  readonly gpu: GPUDevice;
+  /** Memory of at least `bytes`; its content is arbitrary. */
+  allocate(bytes: number): Memory;
+  /** Gives memory back. */
+  release(memory: Memory): void;
+  /** A compute pipeline for WGSL and the access of its bindings; made once. */
+  pipeline(code: string, access: readonly BindingAccess[], label: string): Pipeline;
+  /** Throws the first error that the GPU reported, if any. */
+  check(): void;
+}
+
+/** How a kernel uses a binding. */
+export type BindingAccess = "read" | "write" | "uniform";
+
+/** A pipeline and the layout of its only bind group. */
+export interface Pipeline {
+  readonly pipeline: GPUComputePipeline;
+  readonly layout: GPUBindGroupLayout;
+}
+
+/**
+ * Room after each buffer, so that a uniform window of the largest size (64 KiB) may start at any
+ * element.
+ */
+const SLACK = 65536;
+
+const bufferType: Readonly<Record<BindingAccess, GPUBufferBindingType>> = {
+  read: "read-only-storage",
+  write: "storage",
+  uniform: "uniform",
+};
+
+const noAdapter =
+  "no WebGPU adapter was found on this machine: install a graphics driver, or Mesa's " +
+  "software one (apt-get install mesa-vulkan-drivers; ./denow does it)";
+
+/**
+ * Opens the machine's GPU, or its software adapter.
+ *
+ * @throws {InputError} If the machine has no WebGPU adapter.
+ *
+ * @example
+ * ```ts
+ * import { openDevice } from "@gatewise/lstm";
+ *
+ * using device = await openDevice();
+ * console.log(device.adapter.name, device.liveBytes); // ... 0
+ * ```
+ */
+export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
+  const adapter = await navigator.gpu?.requestAdapter();
+  if (!adapter) throw new InputError(noAdapter);
+  const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
+  const gpu = await adapter.requestDevice({
+    requiredLimits: { maxBufferSize, maxStorageBufferBindingSize },
+  });
+  const name = adapter.info.description || adapter.info.device || adapter.info.vendor ||
+    "unnamed adapter";
+  const straight = options.kernels === undefined
+    ? /llvmpipe/i.test(name)
+    : options.kernels === "straight";
+  const pipelines = new Map<string, Pipeline>();
+  const layouts = new Map<string, GPUBindGroupLayout>();
+  const free = new Map<number, Memory[]>();
+  const all = new Set<Memory>();
+  let liveBytes = 0;
+  let failure: Error | undefined;
+  let open = true;
+  gpu.addEventListener("uncapturederror", (event) => {
+    event.preventDefault();
+    failure ??= new Error(
+      `The GPU refused a command: ${(event as GPUUncapturedErrorEvent).error.message}`,
+    );
+  });
+  gpu.lost.then((info) => {
+    if (open) failure ??= new Error(`The GPU was lost: ${info.message || info.reason}`);
+  });
+
+  function layoutOf(access: readonly BindingAccess[]): GPUBindGroupLayout {
+    const key = access.join();
+    let layout = layouts.get(key);
+    if (layout === undefined) {
+      layout = gpu.createBindGroupLayout({
+        entries: access.map((a, binding) => ({
+          binding,
+          visibility: GPUShaderStage.COMPUTE,
+          buffer: { type: bufferType[a] },
+        })),
+      });
+      layouts.set(key, layout);
+    }
+    return layout;
+  }
+
+  const device: OpenDevice = {
+    adapter: { name, straight },
+    gpu,
+    get liveBytes(): number {
+      return liveBytes;
+    },
+    allocate(bytes: number): Memory {
+      // Sizes are rounded so that memory given back fits later requests of about its size.
+      const step = Math.max(256, 2 ** (Math.floor(Math.log2(Math.max(bytes, 1))) - 2));
+      const rounded = Math.ceil(bytes / step) * step;
+      const found = free.get(rounded)?.pop();
+      liveBytes += rounded;
+      if (found !== undefined) return found;
+      if (rounded + SLACK > maxBufferSize) {
+        liveBytes -= rounded;
+        throw new RangeError(
+          `Cannot allocate a buffer of ${rounded} bytes: the adapter's largest is ${maxBufferSize}`,
+        );
+      }
+      const buffer = gpu.createBuffer({
+        size: rounded + SLACK,
+        usage: GPUBufferUsage.STORAGE | GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_SRC |
+          GPUBufferUsage.COPY_DST,
+      });
+      const memory = { buffer, bytes: rounded };
+      all.add(memory);
+      return memory;
+    },
+    release(memory: Memory): void {
+      liveBytes -= memory.bytes;
+      const list = free.get(memory.bytes) ?? [];
+      list.push(memory);
+      free.set(memory.bytes, list);
+    },
+    pipeline(code: string, access: readonly BindingAccess[], label: string): Pipeline {
+      const key = `${access.join()}\n${code}`;
+      let found = pipelines.get(key);
+      if (found === undefined) {
+        const layout = layoutOf(access);
+        const pipeline = gpu.createComputePipeline({
+          label,
+          layout: gpu.createPipelineLayout({ bindGroupLayouts: [layout] }),
+          compute: { module: gpu.createShaderModule({ label, code }), entryPoint: "main" },
+        });
+        found = { pipeline, layout };
+        pipelines.set(key, found);
+      }
+      return found;
+    },
+    check(): void {
+      if (failure !== undefined) throw failure;
+      if (!open) throw new TypeError("The device is closed: open one with openDevice()");
+    },
+    [Symbol.dispose](): void {
+      if (!open) return;
+      open = false;
+      for (const { buffer } of all) buffer.destroy();
+      all.clear();
+      free.clear();
+      liveBytes = 0;
+      gpu.destroy();
+    },
+  };
+  return device;
+}

@@ -1,0 +1,54 @@
+import { formatShape, type Tensor } from "../core/tensor.ts";
+import { type Node, type Operation, record, type Traced } from "../graph/graph.ts";
+import { elementwise, floats } from "./elementwise.ts";
+import { keyOf } from "./split_key.ts";
+
+const operation: Operation = {
+  name: "dropout",
+  lower(node) {
+    const rate = Number(node.attributes.rate);
+    // A word u is below rate 2³² just where u / 2³² is below rate.
+    const threshold = Math.min(Math.ceil(rate * 2 ** 32), 2 ** 32 - 1);
+    const constants = { THRESHOLD: threshold, SCALE: { f32: 1 / (1 - rate) } };
+    return [elementwise("dropout", node, constants, 4)];
+  },
+  vjp(node: Node, [dy]: readonly (Traced | undefined)[]): readonly (Traced | undefined)[] {
+    const [, key] = node.inputs;
+    return dy === undefined ? [] : [dropout(dy, Number(node.attributes.rate), key) as Traced];
+  },
+};
+
+/**
+ * Sets each element to zero with probability `rate` and scales the others by `1 / (1 - rate)`
+ * (Srivastava et al. 2014). Element i, in memory order, stays where `uniform(key, n)[i] >= rate`; no
+ * mask is stored, the gradient draws it again.
+ *
+ * @param x Any shape.
+ * @param rate From 0, which returns `x` itself, to below 1.
+ * @param key u32[2], for this use only: one of `splitKey`.
+ * @throws {RangeError} If the rate is out of range.
+ * @throws {TypeError} If `x` is not of `f32` or the key is none.
+ *
+ * @example
+ * ```ts
+ * import { dropout, openDevice, randomKey, read, run, splitKey } from "@gatewise/lstm";
+ * import { type Tensor, tensor } from "@gatewise/lstm";
+ *
+ * using device = await openDevice();
+ * const twice = (x: Tensor, key: Tensor) => {
+ *   const [first, second] = splitKey(key, 2);
+ *   return [dropout(x, 0.5, first), dropout(x, 0.5, second)];
+ * };
+ * console.log(await read(run(device, twice)(tensor([1, 2, 3, 4]), randomKey(7))));
+ * ```
+ */
+export function dropout(x: Tensor, rate: number, key: Tensor): Tensor {
+  if (!(rate >= 0 && rate < 1)) {
+    throw new RangeError(
+      `Cannot drop elements of ${formatShape(x.shape)} at rate ${rate}: it is from 0 to below 1`,
+    );
+  }
+  const [from] = floats("drop elements of", x);
+  const bits = keyOf("drop elements", key);
+  return rate === 0 ? from : record(operation, [from, bits], { rate }, [from])[0];
+}

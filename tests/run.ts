@@ -1,0 +1,60 @@
+/**
+ * `deno task test`: every check of the project one after the other. The last line counts them:
+ * `N passed, N failed`, each test and each other check being one. Arguments go to `deno test`.
+ *
+ * @module
+ */
+
+interface Count {
+  readonly passed: number;
+  readonly failed: number;
+}
+
+/** Runs `deno` with its output passed on; gives whether it succeeded and what it printed. */
+async function deno(args: readonly string[]): Promise<{ success: boolean; output: string }> {
+  console.log(`> deno ${args.join(" ")}`);
+  const child = new Deno.Command("deno", { args: [...args], stdout: "piped" }).spawn();
+  const [shown, kept] = child.stdout.tee();
+  const [output] = await Promise.all([
+    new Response(kept).text(),
+    shown.pipeTo(Deno.stdout.writable, { preventClose: true }),
+  ]);
+  return { success: (await child.status).success, output };
+}
+
+const one = (success: boolean): Count => ({ passed: success ? 1 : 0, failed: success ? 0 : 1 });
+
+/** Most tests need an adapter and skip without one: here that is a failure. */
+async function checkAdapter(): Promise<Count> {
+  const adapter = await navigator.gpu?.requestAdapter();
+  console.log(
+    adapter
+      ? `WebGPU adapter: ${adapter.info.description || adapter.info.vendor}`
+      : "WebGPU adapter: none. Run this through ./denow, which installs Mesa's software driver.",
+  );
+  return one(adapter != null);
+}
+
+/** Runs the tests and reads the total at the end: `ok | 12 passed (3 steps) | 0 failed (2s)`. */
+async function runTests(args: readonly string[]): Promise<Count> {
+  // Tests write to temporary folders and run the commands.
+  const permissions = ["--allow-read", "--allow-write", "--allow-env", "--allow-run=deno"];
+  const { success, output } = await deno(["test", "--doc", ...permissions, ...args]);
+  // deno-lint-ignore no-control-regex -- the colours of a terminal
+  const plain = output.replace(/\x1b\[[0-9;]*m/g, "");
+  const totals = [...plain.matchAll(/^(?:ok|FAILED) \| (\d+) passed.*?\| (\d+) failed/gm)];
+  const [, passed, failed] = (totals.at(-1) ?? [0, 0, 0]).map(Number);
+  // A failure before the first test, such as a type error, is in no total.
+  return { passed, failed: success ? failed : Math.max(failed, 1) };
+}
+
+const counts: Count[] = [await checkAdapter()];
+for (const args of [["fmt", "--check"], ["lint"], ["check"]]) {
+  counts.push(one((await deno(args)).success));
+}
+counts.push(await runTests(Deno.args));
+
+const passed = counts.reduce((all, count) => all + count.passed, 0);
+const failed = counts.reduce((all, count) => all + count.failed, 0);
+console.log(`${passed} passed, ${failed} failed`);
+Deno.exit(failed > 0 ? 1 : 0);
