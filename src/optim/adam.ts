@@ -80,28 +80,21 @@ function slabsWith(params: Traced, { count, m, v }: AdamState): AdamSlabs {
  *
  * @example
  * ```ts
- * import { adam, compile, mean, mul, openDevice, put, read, sub, tensor, valueAndGrad } from "@gatewise/lstm";
+ * import { adam, compile, openDevice, put, read, type Tensor, tensor } from "@gatewise/lstm";
+ *
+ * type Params = { readonly w: Tensor };
+ * const optimizer = adam({ maxNorm: 1 });
+ * const init = (params: Params) => ({ params, optimizer: optimizer.init(params) });
+ * type State = ReturnType<typeof init>;
  *
  * using device = await openDevice();
- * const optimizer = adam({ maxNorm: 1 });
- * type Params = { readonly w: ReturnType<typeof tensor> };
- * const loss = ({ w }: Params, target: ReturnType<typeof tensor>) => {
- *   const error = sub(w, target);
- *   return mean(mul(error, error));
- * };
- * const step = compile(
- *   device,
- *   (state: { params: Params; optimizer: ReturnType<typeof optimizer.init> }, target: ReturnType<typeof tensor>, rate: number) => {
- *     const [value, grads] = valueAndGrad(loss)(state.params, target);
- *     const [params, next] = optimizer.step(grads, state.optimizer, state.params, rate);
- *     return { loss: value, state: { params, optimizer: next } };
- *   },
- *   { donate: [0] },
- * );
- * const params = { w: tensor([0, 0, 0]) };
- * let state = put(device, { params, optimizer: optimizer.init(params) });
- * for (let i = 0; i < 100; i++) ({ state } = step(state, tensor([1, 2, 3]), 0.1) as never);
- * console.log((await read(state.params)).w.data); // near 1, 2, 3
+ * const step = compile(device, (state: State, grads: Params, rate: number): State => {
+ *   const [params, next] = optimizer.step(grads, state.optimizer, state.params, rate);
+ *   return { params, optimizer: next };
+ * }, { donate: [0] });
+ * let state = put(device, init({ w: tensor([1, 2]) }));
+ * state = step(state, { w: tensor([3, -4]) }, 0.25);
+ * console.log((await read(state.params)).w.data); // Float32Array [ 0.75, 2.25 ]
  * ```
  */
 export function adam(options: AdamOptions = {}): Optimizer<AdamState> {

@@ -12,7 +12,11 @@ import {
   zeroSlab,
 } from "./optimizer.ts";
 
-/** @throws {RangeError} If it is no norm to clip to. */
+/**
+ * Checks a norm to clip to.
+ *
+ * @throws {RangeError} If it is not a positive number.
+ */
 export function checkMaxNorm(maxNorm: number): void {
   checkSetting("maxNorm", maxNorm, 2 ** -126);
 }

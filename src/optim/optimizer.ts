@@ -174,7 +174,11 @@ export function rateOf(learningRate: Tensor | number): Traced {
   return traced(rate, "step");
 }
 
-/** @throws {RangeError} If `value` is not finite, or not in `[from, below)`. */
+/**
+ * Checks a setting.
+ *
+ * @throws {RangeError} If `value` is not finite, or not in `[from, below)`.
+ */
 export function checkSetting(name: string, value: number, from: number, below = Infinity): void {
   if (value >= from && value < below && Number.isFinite(value)) return;
   throw new RangeError(

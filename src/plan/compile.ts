@@ -225,7 +225,7 @@ function collect(
           ? { device, memory: given.memory, size: given.size }
           : given;
       } else {
-        storage = { device, memory, size: memory.bytes / 4 };
+        storage = { device, memory, size };
       }
       storages.set(key, storage);
     }

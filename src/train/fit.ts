@@ -1,0 +1,239 @@
+/**
+ * The whole recipe: epochs over shuffled batches, warm-up and decay of the rate, validation, early
+ * stopping with reductions of the rate, and a test with the best weights.
+ *
+ * @module
+ */
+import { InputError } from "../core/errors.ts";
+import { foldIn, randomKey } from "../core/random.ts";
+import type { HostTensor } from "../core/tensor.ts";
+import type { Tree } from "../core/tree.ts";
+import { batches } from "../data/batches.ts";
+import type { Device } from "../gpu/device.ts";
+import { type ScoredBatch, type Scores, scores } from "../metrics/scores.ts";
+import { type Initial, nextLocation } from "../models/next_location.ts";
+import { adam } from "../optim/adam.ts";
+import type { Optimizer } from "../optim/optimizer.ts";
+import { constant, linearWarmupDecay } from "../optim/schedules.ts";
+import { sgd } from "../optim/sgd.ts";
+import { dispose, put, read } from "../plan/device_tensor.ts";
+import type { Samples, SizedConfig } from "./data.ts";
+import { initialStopping, observe } from "./early_stopping.ts";
+import { evaluate, evaluator } from "./evaluate.ts";
+import { disposeState, type StepResult, trainer } from "./step.ts";
+
+/** Scores over all targets and over known places. */
+export interface BothScores {
+  readonly all: Scores;
+  /** Targets of id 2 and up. */
+  readonly known: Scores;
+}
+
+/** Both scores of a split's answers. */
+export function bothScores(answers: readonly ScoredBatch[]): BothScores {
+  return { all: scores(answers), known: scores(answers, { known: true }) };
+}
+
+/** An epoch's results. */
+export interface Epoch {
+  /** From 1. */
+  readonly epoch: number;
+  /** Steps made so far. */
+  readonly step: number;
+  /** Rate of the epoch's last step. */
+  readonly learningRate: number;
+  /** Over the epoch's batches as they were trained on. */
+  readonly train: BothScores;
+  readonly validation: BothScores;
+  /** Whether the validation loss is the best so far. */
+  readonly improved: boolean;
+  /** What early stopping decided. */
+  readonly action: "continue" | "reduce" | "stop";
+  /** Seconds that training and validation took. */
+  readonly seconds: number;
+}
+
+/** Running results within an epoch. */
+export interface Interval {
+  readonly epoch: number;
+  readonly step: number;
+  readonly learningRate: number;
+  /** Over the epoch's batches so far. */
+  readonly train: BothScores;
+}
+
+/** What goes on, for progress and logs. */
+export interface FitEvents {
+  /** Before an epoch, or a pass over validation or test samples, of so many batches. */
+  readonly onPass?: (name: string, total: number) => void;
+  /** After each batch of the pass; the loss is the running mean, where known. */
+  readonly onBatch?: (done: number, loss?: number) => void;
+  /** Every `printStep` steps. */
+  readonly onInterval?: (interval: Interval) => void;
+  readonly onEpoch?: (epoch: Epoch) => void;
+  /** New best weights, on the host. */
+  readonly onBest?: (weights: Initial, step: number) => Promise<void>;
+}
+
+/** Results of a training. */
+export interface FitResult {
+  readonly epochs: readonly Epoch[];
+  /** The epoch with the best validation loss, from 1. */
+  readonly bestEpoch: number;
+  /** Best weights, on the host. */
+  readonly weights: Initial;
+  /** With the best weights. */
+  readonly test: BothScores;
+}
+
+/** The optimizer of a configuration. */
+export function optimizerOf(config: SizedConfig): Optimizer<Tree> {
+  const { weightDecay, clipNorm: maxNorm, beta1, beta2, momentum } = config;
+  return config.optimizer === "Adam"
+    ? adam({ beta1, beta2, weightDecay, maxNorm }) as unknown as Optimizer<Tree>
+    : sgd({ momentum, nesterov: momentum > 0, weightDecay, maxNorm }) as unknown as Optimizer<Tree>;
+}
+
+/**
+ * Trains the next-location model by a configuration and tests it. The same configuration, data and
+ * adapter give the same result, bit for bit.
+ *
+ * @throws {InputError} If there are fewer training samples than make a batch, or the loss is no
+ * longer finite.
+ */
+export async function fit(
+  device: Device,
+  config: SizedConfig,
+  samples: Samples,
+  events: FitEvents = {},
+): Promise<FitResult> {
+  const { batchSize, patience } = config;
+  const steps = Math.floor(samples.train.length / batchSize);
+  if (steps === 0) {
+    throw new InputError(
+      `training.batch_size is ${batchSize}, but there are ${samples.train.length} training samples: ` +
+        `give at most that`,
+    );
+  }
+  if (batchSize < 2) {
+    throw new InputError("training.batch_size is 1: batch normalization needs at least 2 to train");
+  }
+  const model = nextLocation(config);
+  const key = randomKey(config.seed);
+  using training = trainer(device, model, optimizerOf(config));
+  using evaluation = evaluator(device, model);
+  let state = training.init(model.init(foldIn(key, 0)), foldIn(key, 1));
+  let schedule = linearWarmupDecay({
+    peak: config.lr,
+    warmupSteps: steps * config.numWarmupEpochs,
+    totalSteps: steps * config.numTrainingEpochs,
+  });
+  let stopping = initialStopping;
+  let best: Initial | undefined;
+  let bestEpoch = 0;
+  const epochs: Epoch[] = [];
+
+  const pass = async (
+    name: string,
+    weights: Initial,
+    part: Samples["train"],
+  ): Promise<readonly ScoredBatch[]> => {
+    events.onPass?.(name, Math.ceil(part.length / batchSize));
+    return await evaluate(evaluation, model, weights, part, {
+      batchSize,
+      onBatch: (done) => events.onBatch?.(done),
+    });
+  };
+
+  for (let epoch = 1; epoch <= config.maxEpoch; epoch++) {
+    const start = performance.now();
+    events.onPass?.(`epoch ${epoch}`, steps);
+    const answers: ScoredBatch[] = [];
+    const pending: { targets: HostTensor; result: StepResult }[] = [];
+    let done = 0, lossSum = 0;
+    const shuffle = foldIn(foldIn(key, 2), epoch);
+    for (const part of batches(samples.train, { batchSize, key: shuffle, dropLast: true })) {
+      const batch = model.batch(part);
+      state = training.step({ ...state, learningRate: schedule(state.step) }, batch);
+      pending.push({ targets: batch.target, result: state.result! });
+      done++;
+      if (done % config.printStep === 0 || done === steps) {
+        const results = await read(pending.map(({ result }) => result));
+        results.forEach(({ loss, ranks, predictions }, i) => {
+          const [value] = loss.data;
+          const step = state.step - results.length + i + 1;
+          if (!Number.isFinite(value)) throw diverged(value, step, schedule(step - 1));
+          lossSum += value;
+          answers.push({
+            targets: pending[i].targets.data,
+            ranks: ranks.data,
+            predictions: predictions.data,
+            loss: value,
+          });
+        });
+        dispose(pending.map(({ result }) => result) as unknown as Tree);
+        pending.length = 0;
+        events.onInterval?.({
+          epoch,
+          step: state.step,
+          learningRate: state.learningRate,
+          train: bothScores(answers),
+        });
+      }
+      events.onBatch?.(done, answers.length > 0 ? lossSum / answers.length : undefined);
+    }
+    const validation = bothScores(await pass("validation", state, samples.validation));
+    const decision = observe(stopping, validation.all.loss!, { patience });
+    stopping = decision.state;
+    if (decision.improved) {
+      best = await read({
+        params: state.params,
+        statistics: state.statistics,
+      }) as unknown as Initial;
+      bestEpoch = epoch;
+      await events.onBest?.(best, state.step);
+    }
+    const result: Epoch = {
+      epoch,
+      step: state.step,
+      learningRate: state.learningRate,
+      train: bothScores(answers),
+      validation,
+      improved: decision.improved,
+      action: decision.action,
+      seconds: (performance.now() - start) / 1000,
+    };
+    epochs.push(result);
+    events.onEpoch?.(result);
+    if (decision.action === "stop") break;
+    if (decision.action === "reduce") {
+      schedule = constant(state.learningRate * config.lrGamma);
+      dispose([state.params, state.statistics] as unknown as Tree);
+      state = { ...state, ...upload(device, best!) };
+    }
+  }
+  disposeState(state);
+  if (best === undefined) {
+    throw new InputError("the validation loss was never a finite number: lower optimiser.lr");
+  }
+  const weights = upload(device, best);
+  const test = bothScores(await pass("test", weights, samples.test));
+  dispose([weights.params, weights.statistics] as unknown as Tree);
+  return { epochs, bestEpoch, weights: best, test };
+}
+
+/** Weights in GPU memory. */
+export function upload(device: Device, { params, statistics }: Initial): Initial {
+  return {
+    params: put(device, params as unknown as Tree) as unknown as Initial["params"],
+    statistics: put(device, statistics as unknown as Tree) as unknown as Initial["statistics"],
+  };
+}
+
+function diverged(loss: number, step: number, rate: number): InputError {
+  return new InputError(
+    `training diverged: the loss of step ${step} is ${loss} at learning rate ${
+      rate.toPrecision(3)
+    }; lower optimiser.lr or optimiser.clip_norm`,
+  );
+}
