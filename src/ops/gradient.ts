@@ -8,6 +8,7 @@ import { formatShape, sizeOf, type Tensor, tensor } from "../core/tensor.ts";
 import { flatten, mapTree, type Tree } from "../core/tree.ts";
 import { isTraced, nodesOf, type Traced, traced } from "../graph/graph.ts";
 import { add } from "./binary.ts";
+import { view } from "./view.ts";
 
 /**
  * Cotangents of `sources`, given the cotangent 1 of the scalar `output`; `undefined` where the output
@@ -100,13 +101,15 @@ export function valueAndGrad<A extends readonly [Tree, ...unknown[]]>(
     const leaves = flatten(params).map(({ leaf }) => leaf as Traced);
     const grads = backward(value, leaves);
     let i = 0;
-    const tree = mapTree(params, (leaf) => grads[i++] ?? zerosLike(leaf));
+    const tree = mapTree(params, (leaf) => grads[i++] ?? zerosLike(leaf as Traced));
     return [result, tree];
   };
 }
 
-function zerosLike(leaf: Tensor): Tensor {
-  return traced(tensor(new Float32Array(sizeOf(leaf.shape)), leaf.shape), "differentiate");
+function zerosLike(leaf: Traced): Tensor {
+  const zeros = tensor(new Float32Array(sizeOf(leaf.shape)), leaf.shape);
+  // A view counts the same packed rows as the leaf.
+  return view(traced(zeros, "differentiate"), 0, leaf);
 }
 
 /**

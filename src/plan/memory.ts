@@ -127,14 +127,17 @@ export function planMemory(
       gaps,
     };
     slabs.set(node.id, block);
-    const members = new Set(node.inputs.map((i) => rootOf(i).node.id));
+    const roots = node.inputs.map(rootOf);
+    const members = new Set(roots.map((root) => root.node.id));
     node.inputs.forEach((source, i) => {
-      const root = rootOf(source);
+      const root = roots[i];
+      // What stands in the slab twice is copied to both places: a copy must not stay in one buffer.
+      const once = roots.indexOf(root) === roots.lastIndexOf(root);
       const computed = root.node.operation.lower !== undefined;
       const whole = sizeOf(root.shape) === sizeOf(source.shape);
       const conflict = root.node.inputs.some((x) => members.has(rootOf(x).node.id)) ||
         (root.node.operation.inPlace ?? []).length > 0;
-      if (!computed || !whole || conflict || places.has(keyOf(root))) return;
+      if (!computed || !whole || !once || conflict || places.has(keyOf(root))) return;
       places.set(keyOf(root), { block, offset: offsets[i] });
       block.last = Math.max(block.last, lastUse.get(keyOf(root)) ?? 0);
     });

@@ -22,9 +22,9 @@ export function crossEntropy(
   for (let n = 0; n < N; n++) {
     if (target[n] === ignoreIndex) continue;
     const row = logits.subarray(n * V, (n + 1) * V);
-    const max = Math.max(...row);
+    const max = row.reduce((a, b) => Math.max(a, b));
     const sum = row.reduce((s, value) => s + Math.exp(value - max), 0);
-    total += Math.log(sum) + max - row[target[n]];
+    total += Math.log(sum) + (max - row[target[n]]);
     for (let v = 0; v < V; v++) {
       const probability = Math.exp(row[v] - max) / sum;
       dlogits[n * V + v] = (probability - (v === target[n] ? 1 : 0)) / counted;
