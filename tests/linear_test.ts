@@ -2,17 +2,16 @@ import { tensor } from "../src/core/tensor.ts";
 import { normal, randomKey } from "../src/core/random.ts";
 import { type Traced } from "../src/graph/graph.ts";
 import { linear } from "../src/ops/linear.ts";
-import { valueAndGrad } from "../src/ops/gradient.ts";
 import { read } from "../src/plan/device_tensor.ts";
 import { run } from "../src/plan/compile.ts";
 import { deviceTest } from "./adapter.ts";
 import { assertClose } from "./reference/compare.ts";
 import * as oracle from "./reference/linear.ts";
 
-void valueAndGrad;
 const random = (seed: number, n: number): Float32Array =>
   Float32Array.from(normal(randomKey(seed), n));
 
+// Few large sizes: a software adapter takes seconds to compile the straight-line kernels of each.
 for (
   const [M, N, K] of [
     [1, 1, 1],
@@ -20,7 +19,6 @@ for (
     [8, 64, 32],
     [9, 65, 33],
     [33, 131, 67],
-    [32, 512, 128],
     [130, 1187, 128],
     [5, 260, 256],
     [3, 17, 300],

@@ -1,0 +1,67 @@
+import { InputError } from "../core/errors.ts";
+import { openDevice } from "../gpu/device.ts";
+import { formatScoreTable, testResults } from "../metrics/scores.ts";
+import { nextLocation } from "../models/next_location.ts";
+import { withOverrides } from "../train/config.ts";
+import { loadData } from "../train/data.ts";
+import { evaluate, evaluator } from "../train/evaluate.ts";
+import { bothScores, upload } from "../train/fit.ts";
+import { loadWeights } from "../train/weights.ts";
+import type { Command, Options } from "./options.ts";
+import { print, runCommand, startProgress } from "./output.ts";
+import { weightsOptions, weightsSource } from "./weights_source.ts";
+
+const command = {
+  name: "deno task evaluate",
+  meaning: "Scores a trained model on samples with targets.",
+  options: {
+    ...weightsOptions,
+    data: {
+      type: "text",
+      value: "PREFIX|DIR",
+      meaning: "sample files; default those of the configuration",
+    },
+    split: {
+      type: "text",
+      choices: ["train", "validation", "test"],
+      default: "test",
+      meaning: "which samples",
+    },
+    quiet: { type: "flag", short: "q", meaning: "no progress" },
+    json: { type: "flag", meaning: "print the scores as JSON" },
+  },
+  examples: ["deno task evaluate --run runs/simulated_2026-01-31_12-00-00 --split validation"],
+} as const satisfies Command;
+
+async function main(options: Options<typeof command>): Promise<void> {
+  const source = await weightsSource(options);
+  const split = options.split as "train" | "validation" | "test";
+  const configured = withOverrides(source.config, { data: options.data });
+  const sized = configured.totalLocNum !== undefined && configured.totalUserNum !== undefined;
+  if (!sized && options.weights !== undefined) {
+    throw new InputError(
+      `${options.config}: set dataset_info.total_loc_num and total_user_num to the weights' sizes`,
+    );
+  }
+  const { config, samples } = await loadData(configured, [split]);
+  const model = nextLocation(config);
+  const weights = await loadWeights(source.weights, model);
+  using device = await openDevice();
+  using evaluation = evaluator(device, model);
+  const total = Math.ceil(samples[split].length / config.batchSize);
+  const progress = startProgress({ label: split, total, quiet: options.quiet });
+  const answers = await evaluate(evaluation, model, upload(device, weights), samples[split], {
+    batchSize: config.batchSize,
+    onBatch: (done) => progress.update(done),
+  });
+  progress.end();
+  const { all, known } = bothScores(answers);
+  print(
+    options.json ? JSON.stringify(testResults(all, known), null, 2) : formatScoreTable([
+      { name: split, scores: all },
+      { name: `${split}, known places`, scores: known },
+    ]),
+  );
+}
+
+if (import.meta.main) Deno.exit(await runCommand(command, main));

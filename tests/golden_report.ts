@@ -1,0 +1,41 @@
+/**
+ * Prints how far the next-location model is from PyTorch's numbers, with both forms of the kernels:
+ *
+ *     deno run --allow-read tests/golden_report.ts
+ *
+ * @module
+ */
+import { openDevice } from "../src/gpu/device.ts";
+import { kernelForms } from "./adapter.ts";
+import { compareGradients, compareSteps, type Comparison, variants } from "./golden_model.ts";
+import { maxAbs, relativeError } from "./reference/compare.ts";
+
+/** The largest relative error; where a floor counts, relative to that. */
+function errorOf({ actual, expected, floor = 0 }: Comparison): number {
+  const error = relativeError(actual, expected), size = maxAbs(expected);
+  return size < floor ? error * (size === 0 ? 1 : size) / floor : error;
+}
+
+const errors = new Map<string, number[]>();
+for (const [column, kernels] of kernelForms.entries()) {
+  using device = await openDevice({ kernels });
+  const parts: (readonly [string, readonly Comparison[]])[] = [
+    ["", await compareGradients(device)],
+    ["Adam: ", await compareSteps(device, "adam")],
+    ["SGD: ", await compareSteps(device, "sgd")],
+  ];
+  for (const name of variants) parts.push([`${name}: `, await compareGradients(device, name)]);
+  for (const [part, comparisons] of parts) {
+    for (const comparison of comparisons) {
+      const row = errors.get(part + comparison.what) ?? [];
+      errors.set(part + comparison.what, row);
+      row[column] = errorOf(comparison);
+    }
+  }
+}
+
+const width = Math.max(...[...errors.keys()].map((what) => what.length));
+console.log(`${"largest relative error".padEnd(width)}  ${kernelForms.join("  ")}`);
+for (const [what, row] of errors) {
+  console.log([what.padEnd(width), ...row.map((error) => error.toExponential(1))].join("  "));
+}
