@@ -1,6 +1,6 @@
 import { tensor } from "../src/core/tensor.ts";
 import { normal, randomKey } from "../src/core/random.ts";
-import { type Traced } from "../src/graph/graph.ts";
+import type { Traced } from "../src/graph/graph.ts";
 import { linear } from "../src/ops/linear.ts";
 import { read } from "../src/plan/device_tensor.ts";
 import { run } from "../src/plan/compile.ts";

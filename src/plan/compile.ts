@@ -3,8 +3,15 @@
  *
  * @module
  */
-import { isPacking, packedRows, type Packing } from "../core/packing.ts";
-import { isHostTensor, type Shape, type Tensor } from "../core/tensor.ts";
+import { isPacking, packed, packedRows, type Packing } from "../core/packing.ts";
+import {
+  type HostTensor,
+  isHostTensor,
+  type Shape,
+  sizeOf,
+  type Tensor,
+  tensor,
+} from "../core/tensor.ts";
 import { leavesOf, mapLeaves } from "../core/tree.ts";
 import type { Device, OpenDevice } from "../gpu/device.ts";
 import { input, isTraced, type Traced, type TracedPacking } from "../graph/graph.ts";
@@ -83,7 +90,14 @@ function describe(args: readonly unknown[], donate: readonly number[]): Call {
           `Cannot call a compiled function inside another: pass the function itself, not compiled`,
         );
       } else {
-        text = `=${JSON.stringify(leaf)}`;
+        const value = JSON.stringify(leaf);
+        if (value === undefined) {
+          throw new TypeError(
+            `Cannot call a compiled function with a ${typeof leaf} (argument ${position}): ` +
+              `compile a function that has it already`,
+          );
+        }
+        text = `=${value}`;
       }
       parts.push(`${position}.${path}:${text}`);
     }
@@ -146,12 +160,12 @@ function prepare(
  * form of its arguments (shapes, not values or lengths of packed sequences); later calls upload the
  * arguments, launch the kernels and return at once. `read` waits for results.
  *
- * Numbers among the arguments are scalars that may differ from call to call. What is neither tensor,
- * packing nor number is passed to the function as it is.
+ * Numbers among the arguments are scalars that may differ from call to call. Strings, booleans
+ * and null are passed to the function as they are.
  *
  * @param fn Pure: it only composes operations on its arguments.
  * @returns A function of the same arguments, whose results are device tensors.
- * @throws {TypeError} When called with a tensor that was given away or disposed of.
+ * @throws {TypeError} When called with a tensor that was given away or disposed of, or with a function.
  *
  * @example
  * ```ts
@@ -206,7 +220,9 @@ function collect(
   name: string,
 ): unknown {
   const storages = new Map<unknown, Storage>();
-  const hostLeaves = call.leaves.filter((leaf) => !isDeviceTensor(leaf) && !isPacking(leaf));
+  const hostLeaves = call.leaves.filter((leaf): leaf is HostTensor | number =>
+    isHostTensor(leaf) || typeof leaf === "number"
+  );
   for (const storage of call.donated) {
     storage.gone = `it was given to ${name}; use the result of that call instead`;
   }
@@ -214,7 +230,8 @@ function collect(
     if (!isTraced(leaf)) return leaf;
     const { memory, offset, size } = results[ready.outputs.get(leaf)!];
     if ("slot" in memory && memory.slot >= call.storages.length) {
-      return hostLeaves[memory.slot - call.storages.length];
+      const given = hostLeaves[memory.slot - call.storages.length];
+      return onHost(given, offset, leaf, packingOf(leaf, call, ready));
     }
     const key = "slot" in memory ? memory.slot : memory;
     let storage = storages.get(key);
@@ -238,10 +255,29 @@ function collect(
   return form;
 }
 
+/** A result that computes nothing: an argument on the host, or the same elements in another shape. */
+function onHost(
+  given: HostTensor | number,
+  offset: number,
+  { node, shape }: Traced,
+  packing: Packing | undefined,
+): HostTensor | number {
+  if (node.operation.name === "input") return given;
+  const data = typeof given === "number" ? Float32Array.of(given) : given.data;
+  return packing === undefined
+    ? tensor(data.subarray(offset, offset + sizeOf(shape)), shape)
+    : packed(packing, data, shape.slice(1));
+}
+
+/** This call's lengths of a packed result. */
+function packingOf(leaf: Traced, call: Call, ready: Prepared): Packing | undefined {
+  return leaf.packing && call.packings[ready.packings.indexOf(leaf.packing)];
+}
+
 /** Packed results have as many rows as this call's lengths, not as many as the buffers hold. */
 function withActualRows(leaf: Traced, call: Call, ready: Prepared): Tensor {
-  if (leaf.packing === undefined) return leaf;
-  const packing = call.packings[ready.packings.indexOf(leaf.packing)];
+  const packing = packingOf(leaf, call, ready);
+  if (packing === undefined) return leaf;
   return { shape: [packedRows(packing), ...leaf.shape.slice(1)], dtype: leaf.dtype };
 }
 

@@ -182,14 +182,11 @@ export async function fit(
       }
       events.onBatch?.(done, answers.length > 0 ? lossSum / answers.length : undefined);
     }
-    const validation = bothScores(await pass("validation", state, samples.validation));
+    const validation = bothScores(await pass("validation", weightsOf(state), samples.validation));
     const decision = observe(stopping, validation.all.loss!, { patience });
     stopping = decision.state;
     if (decision.improved) {
-      best = await read({
-        params: state.params,
-        statistics: state.statistics,
-      }) as unknown as Initial;
+      best = await read(weightsOf(state)) as unknown as Initial;
       bestEpoch = epoch;
       await events.onBest?.(best, state.step);
     }
@@ -220,6 +217,10 @@ export async function fit(
   const test = bothScores(await pass("test", weights, samples.test));
   dispose([weights.params, weights.statistics] as unknown as Tree);
   return { epochs, bestEpoch, weights: best, test };
+}
+
+function weightsOf({ params, statistics }: Initial): Initial {
+  return { params, statistics };
 }
 
 /** Weights in GPU memory. */
