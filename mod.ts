@@ -6,10 +6,11 @@
  *
  * @example
  * ```ts
- * import { linear, mean, mul, openDevice, read, run, sub, tensor, valueAndGrad } from "@gatewise/lstm";
+ * import { linear, mean, mul, openDevice, read, run, sub, valueAndGrad } from "@gatewise/lstm";
+ * import { type Tensor, tensor } from "@gatewise/lstm";
  *
  * using device = await openDevice();
- * const loss = (params: { weight: ReturnType<typeof tensor> }) => {
+ * const loss = (params: { weight: Tensor }) => {
  *   const error = sub(linear(tensor([1, 2, 3, 4], [2, 2]), params.weight), tensor([1, 2], [2, 1]));
  *   return mean(mul(error, error));
  * };

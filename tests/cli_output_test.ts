@@ -119,8 +119,8 @@ Examples:
 });
 
 Deno.test("a line of progress fits the width and says rate and time left", () => {
-  const status = { label: "epoch 3", done: 58, total: 232, seconds: 7.25, loss: 4.8125 };
-  // 58 steps in 7.25 s are 8 a second; 174 more take 21.75 s.
+  const status = { label: "epoch 3", done: 58, total: 232, rate: 8, loss: 4.8125 };
+  // The other 174 steps take 21.75 s.
   const facts = "25% 58/232 8.00 steps/s loss 4.813 0:22 left";
   assertEquals(formatProgress(status, Infinity), `epoch 3 ${facts}`);
   assertEquals(formatProgress(status, 120), `epoch 3 [${"#".repeat(7)}${"-".repeat(23)}] ${facts}`);
@@ -129,10 +129,10 @@ Deno.test("a line of progress fits the width and says rate and time left", () =>
     assertEquals(line.length < (columns ?? 80), true, `${columns}: ${line}`);
     assertEquals(`epoch 3 ${facts}`.startsWith(line) || line.includes("["), true, line);
   }
-  const start = { label: "x", done: 0, total: 10, seconds: 0 };
+  const start = { label: "x", done: 0, total: 10 };
   assertEquals(formatProgress(start, Infinity), "x 0% 0/10");
   assertEquals(
-    formatProgress({ ...start, done: 10, seconds: 1 }, Infinity),
+    formatProgress({ ...start, done: 10, rate: 10 }, Infinity),
     "x 100% 10/10 10 steps/s",
   );
 });
@@ -150,14 +150,14 @@ Deno.test("times are written as clocks are", () => {
 });
 
 /** Progress over a stand-in for the screen and the clock. */
-function watch(terminal: boolean, quiet = false): {
+function watch(terminal: boolean, { quiet = false, total = 4 } = {}): {
   progress: Progress;
   wait: (ms: number) => void;
   written: () => string;
 } {
   let time = 5000, written = "";
   const stream = { terminal, columns: () => 100, write: (text: string) => void (written += text) };
-  const progress = startProgress({ total: 4, label: "epoch 1", quiet, stream, now: () => time });
+  const progress = startProgress({ total, label: "epoch 1", quiet, stream, now: () => time });
   return { progress, wait: (ms) => void (time += ms), written: () => written };
 }
 
@@ -168,30 +168,50 @@ Deno.test("on a terminal one line is rewritten, and notes stay above it", () => 
   wait(1);
   progress.update(2, 2.25); // Too soon to draw.
   progress.note("val loss 3");
-  wait(499);
+  wait(500);
   progress.update(4);
   progress.end();
   const bar = (n: number): string => `[${"#".repeat(n)}${"-".repeat(30 - n)}]`;
-  const first = `epoch 1 ${bar(7)} 25% 1/4 2.00 steps/s loss 2.500 0:02 left`;
+  const first = `epoch 1 ${bar(7)} 25% 1/4 loss 2.500`;
   assertEquals(
     written(),
-    `\r\x1b[K${first}\r\x1b[Kval loss 3\n${first}` +
+    `\r\x1b[Kepoch 1 ${bar(0)} 0% 0/4` +
+      `\r\x1b[K${first}\r\x1b[Kval loss 3\n${first}` +
       `\r\x1b[Kepoch 1 ${bar(30)} 100% 4/4 4.00 steps/s\r\x1b[K`,
   );
+});
+
+Deno.test("the rate is that of late, and first steps that compile kernels do not count", () => {
+  const { progress, wait, written } = watch(true, { total: 1000 });
+  const after = (ms: number, done: number): string => {
+    wait(ms);
+    progress.update(done);
+    return written().split("\r\x1b[K").at(-1)!.replace(/^.*] /, "");
+  };
+  assertEquals(after(20_000, 1), "0% 1/1000");
+  assertEquals(after(30_000, 2), "0% 2/1000");
+  // From here on 10 steps a second: 997 more take 99.7 s.
+  assertEquals(after(100, 3), "0% 3/1000 10 steps/s 1:40 left");
+  assertEquals(after(1_000, 13), "1% 13/1000 10 steps/s 1:39 left");
+  // Then 2 a second: 21 steps in 6.1 s at first; ten seconds later the quick ones are forgotten.
+  assertEquals(after(5_000, 23), "2% 23/1000 3.44 steps/s 4:44 left");
+  assertEquals(after(5_000, 33), "3% 33/1000 2.00 steps/s 8:04 left");
+  // A step that alone takes longer than that still counts.
+  assertEquals(after(60_000, 34), "3% 34/1000 0.02 steps/s 16:06:00 left");
 });
 
 Deno.test("elsewhere there are plain lines now and then, and none when quiet", () => {
   const { progress, wait, written } = watch(false);
   progress.update(1);
-  wait(9_000);
+  wait(6_000);
   progress.update(2);
   progress.note("note");
-  wait(1_000);
+  wait(4_000);
   progress.update(3, 2);
   progress.update(4, 2);
   progress.end();
-  assertEquals(written(), "note\nepoch 1 75% 3/4 0.30 steps/s loss 2.000 0:03 left\n");
-  const silent = watch(true, true);
+  assertEquals(written(), "note\nepoch 1 75% 3/4 0.25 steps/s loss 2.000 0:04 left\n");
+  const silent = watch(true, { quiet: true });
   silent.progress.update(4);
   silent.progress.note("note");
   silent.progress.end();

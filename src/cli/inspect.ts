@@ -51,7 +51,7 @@ async function parametersOf(options: Options<typeof command>): Promise<readonly 
     ? (await loadData(read, ["train", "validation", "test"])).config
     : { ...read, totalLocNum, totalUserNum };
   const { names } = nextLocation(sized);
-  return flatten(shapesOf(sized) as never).map(({ path, leaf: { shape } }) => ({
+  return flatten(shapesOf(sized)).map(({ path, leaf: { shape } }) => ({
     name: names.get(path)!,
     shape,
     count: sizeOf(shape),

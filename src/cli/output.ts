@@ -43,14 +43,18 @@ export interface ProgressStatus {
   readonly done: number;
   /** Steps in all. */
   readonly total: number;
-  /** Seconds since the first step began. */
-  readonly seconds: number;
+  /** Steps a second of late, once known. */
+  readonly rate?: number;
   /** The loss, if known. */
   readonly loss?: number;
 }
 
 const TERMINAL_INTERVAL = 100;
 const PLAIN_INTERVAL = 10_000;
+/** The rate is that of so many milliseconds. */
+const RATE_WINDOW = 10_000;
+/** Steps that say nothing about the rate: while they run, kernels are compiled. */
+const SLOW_STEPS = 2;
 const CLEAR_LINE = "\r\x1b[K";
 
 /**
@@ -62,24 +66,37 @@ export function startProgress(options: ProgressOptions): Progress {
   const { total, label, quiet = false, stream = standardError, now = () => performance.now() } =
     options;
   const interval = stream.terminal ? TERMINAL_INTERVAL : PLAIN_INTERVAL;
-  const started = now();
-  let drawn = stream.terminal ? -Infinity : started;
+  let drawn = now();
   let line = "";
+  /** When how much was done: at the start of the window and since. */
+  let marks: readonly { readonly time: number; readonly done: number }[] = [];
   const write = (text: string): void => {
     if (!quiet) stream.write(text);
   };
+  const draw = (status: ProgressStatus): void => {
+    if (stream.terminal) {
+      line = formatProgress(status, stream.columns());
+      write(CLEAR_LINE + line);
+    } else {
+      write(`${formatProgress(status, Infinity)}\n`);
+    }
+  };
+  if (stream.terminal) draw({ label, done: 0, total });
   return {
     update(done, loss): void {
       const time = now();
+      if (done === SLOW_STEPS) marks = [{ time, done }];
       if (time - drawn < interval && !(stream.terminal && done === total)) return;
       drawn = time;
-      const status = { label, done, total, loss, seconds: (time - started) / 1000 };
-      if (stream.terminal) {
-        line = formatProgress(status, stream.columns());
-        write(CLEAR_LINE + line);
-      } else {
-        write(`${formatProgress(status, Infinity)}\n`);
+      if (done > SLOW_STEPS) {
+        const start = marks.findLastIndex((mark) => time - mark.time >= RATE_WINDOW);
+        marks = [...marks.slice(Math.max(0, start)), { time, done }];
       }
+      const [first] = marks;
+      const rate = first && time > first.time
+        ? 1000 * (done - first.done) / (time - first.time)
+        : undefined;
+      draw({ label, done, total, loss, rate });
     },
     note(text): void {
       write(stream.terminal ? `${CLEAR_LINE}${text}\n${line}` : `${text}\n`);
@@ -97,9 +114,8 @@ export function startProgress(options: ProgressOptions): Progress {
  * none.
  */
 export function formatProgress(status: ProgressStatus, columns: number | undefined = 80): string {
-  const { label, done, total, seconds, loss } = status;
+  const { label, done, total, rate, loss } = status;
   const part = total > 0 ? Math.min(1, done / total) : 1;
-  const rate = done > 0 && seconds > 0 ? done / seconds : undefined;
   const facts = [
     `${Math.floor(100 * part)}%`,
     `${done}/${total}`,
@@ -186,6 +202,7 @@ export async function runCommand<const C extends Command>(
   } catch (error) {
     // Whoever reads the output has read enough, as in `... | head`.
     if (error instanceof Deno.errors.BrokenPipe) return 0;
+    if (standardError.terminal) standardError.write(CLEAR_LINE);
     standardError.write(`error: ${describeError(error, args.includes("--debug"))}\n`);
     return error instanceof UsageError ? 2 : 1;
   }

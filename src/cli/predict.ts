@@ -43,6 +43,9 @@ async function main(options: Options<typeof command>): Promise<void> {
   const config: SizedConfig = { ...source.config, totalLocNum, totalUserNum };
   const model = nextLocation(config);
   const weights = await loadWeights(source.weights, model);
+  if (options.input === "-" && Deno.stdin.isTerminal()) {
+    console.error("reading samples, a JSON object a line, from the keyboard; Ctrl-D ends them");
+  }
   const samples = await readSamples(options.input, { targets: "optional" });
   const file = options.input === "-" ? "standard input" : options.input;
   checkSamples(samples, { file, totalLocNum, totalUserNum });
@@ -50,7 +53,7 @@ async function main(options: Options<typeof command>): Promise<void> {
   using prediction = predictor(device, model);
   const onDevice = upload(device, weights);
   let number = 0;
-  for (const part of batches(samples, { batchSize: Math.max(2, config.batchSize) })) {
+  for (const part of batches(samples, { batchSize: config.batchSize })) {
     const result = prediction(onDevice, model.batch(part));
     const { data, shape: [rows, V] } = await read(result);
     dispose(result);

@@ -11,8 +11,14 @@ import {
   withOverrides,
 } from "../train/config.ts";
 import { loadData } from "../train/data.ts";
-import { type BothScores, bothScores, type Epoch, fit } from "../train/fit.ts";
-import { appendMetrics, createRun, fileOf, writeRunJson } from "../train/run_directory.ts";
+import { type BothScores, bothScores, checkBatchSize, type Epoch, fit } from "../train/fit.ts";
+import {
+  appendMetrics,
+  createRun,
+  fileOf,
+  removeRun,
+  writeRunJson,
+} from "../train/run_directory.ts";
 import { saveWeights } from "../train/weights.ts";
 import type { Command, Options } from "./options.ts";
 import { formatDuration, print, type Progress, runCommand, startProgress } from "./output.ts";
@@ -68,11 +74,13 @@ async function main(options: Options<typeof command>): Promise<void> {
     "validation",
     "test",
   ]);
+  checkBatchSize(config, samples);
   using device = await openDevice();
   const run = await createRun(config, { out: options.out, environment: environmentOf(device) });
   const model = nextLocation(config);
   const { quiet } = options;
   let progress: Progress | undefined;
+  let recorded = false;
   const note = (text: string): void => {
     if (!quiet) console.error(text);
   };
@@ -92,6 +100,7 @@ async function main(options: Options<typeof command>): Promise<void> {
     onBatch: (done, loss) => progress?.update(done, loss),
     onInterval({ epoch, step, learningRate, train }) {
       appendMetrics(run, { kind: "interval", epoch, step, learningRate, train });
+      recorded = true;
     },
     onEpoch(epoch) {
       appendMetrics(run, { kind: "epoch", ...epoch });
@@ -99,6 +108,9 @@ async function main(options: Options<typeof command>): Promise<void> {
       note(formatEpoch(epoch));
     },
     onBest: (weights: Initial, step) => saveWeights(fileOf(run, "weights"), model, weights, step),
+  }).catch(async (error) => {
+    if (!recorded) await removeRun(run);
+    throw error;
   });
   progress?.end();
   const seconds = (performance.now() - started) / 1000;

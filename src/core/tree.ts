@@ -5,8 +5,11 @@
  */
 import type { Tensor } from "./tensor.ts";
 
-/** A nested record or array of tensors. */
-export type Tree = Tensor | readonly Tree[] | { readonly [name: string]: Tree };
+/**
+ * A tensor, or a nested record or array of tensors. Any object to the compiler: an interface, or a
+ * record with fields that may be absent, fits no stricter type. Functions check the leaves.
+ */
+export type Tree = object;
 
 /** A leaf and where it is: names and positions from the root, joined by dots. */
 export interface PathLeaf<L> {
@@ -64,7 +67,17 @@ export function mapTree<T extends Tree>(
   return mapLeaves(tree, (leaf, path) => change(leaf as Tensor, path)) as T;
 }
 
-/** The tensors of a tree with their paths, in the order of its keys. */
+/**
+ * The tensors of a tree with their paths, in the order of its keys.
+ *
+ * @throws {TypeError} If a leaf is no tensor.
+ */
 export function flatten(tree: Tree): readonly PathLeaf<Tensor>[] {
-  return leavesOf(tree) as readonly PathLeaf<Tensor>[];
+  return leavesOf(tree).map(({ path, leaf }) => {
+    if (typeof leaf !== "object" || leaf === null || !("shape" in leaf)) {
+      const what = typeof leaf === "object" ? JSON.stringify(leaf) : `a ${typeof leaf}`;
+      throw new TypeError(`${path === "" ? "The argument" : path} must be a tensor, not ${what}`);
+    }
+    return { path, leaf: leaf as Tensor };
+  });
 }

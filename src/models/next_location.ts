@@ -206,23 +206,11 @@ function tablesOf(
  *
  * @example
  * ```ts
- * import { nextLocation, openDevice, randomKey, read, run, simulate } from "@gatewise/lstm";
+ * import { defaultConfig, nextLocation, randomKey, simulate } from "@gatewise/lstm";
+ * import { openDevice, read, run } from "@gatewise/lstm";
  *
  * const { train, totalLocNum, totalUserNum } = simulate({ people: 3, days: 30 });
- * const model = nextLocation({
- *   totalLocNum,
- *   totalUserNum,
- *   baseEmbSize: 8,
- *   lstmHiddenSize: 16,
- *   lstmNumLayers: 1,
- *   lstmDropout: 0,
- *   fcDropout: 0,
- *   ifEmbedUser: true,
- *   ifEmbedTime: true,
- *   ifEmbedDuration: true,
- *   embInfo: "all",
- *   init: "standard",
- * });
+ * const model = nextLocation({ ...defaultConfig, totalLocNum, totalUserNum, lstmHiddenSize: 16 });
  * const { params, statistics } = model.init(randomKey(42));
  * using device = await openDevice();
  * const { logits } = run(device, model.forward)(params, model.batch(train.slice(0, 4)), { statistics });
@@ -319,7 +307,7 @@ function init(config: NextLocationConfig, key: Key): Initial {
   });
   const embedding = Object.fromEntries(
     tablesOf(config).map(({ feature, rows }) => [feature, matrix(rows, E)]),
-  ) as unknown as NextLocationParams["embedding"];
+  ) as { location: HostTensor };
   const params: NextLocationParams = {
     embedding,
     lstm: initLstm(
@@ -384,7 +372,7 @@ export function toStateDict(
   { params, statistics }: Initial,
   steps: number,
 ): Readonly<Record<string, HostTensor>> {
-  const named = flatten(params as never).map(({ path, leaf }) =>
+  const named = flatten(params).map(({ path, leaf }) =>
     [model.names.get(path)!, leaf as HostTensor] as const
   );
   return {
@@ -427,9 +415,9 @@ export function fromStateDict(
     return found;
   };
   const params = mapTree(
-    shapes as never,
+    shapes,
     (leaf, path) => get(model.names.get(path)!, leaf.shape),
-  ) as unknown as NextLocationParams;
+  );
   const H = [model.config.lstmHiddenSize];
   const statistics = {
     mean: get(statisticsNames.mean, H),
@@ -457,7 +445,7 @@ export function shapesOf(config: NextLocationConfig): NextLocationParams {
   });
   const embedding = Object.fromEntries(
     tablesOf(config).map(({ feature, rows }) => [feature, of(rows, E)]),
-  ) as unknown as NextLocationParams["embedding"];
+  ) as { location: Tensor };
   return {
     embedding,
     lstm: Array.from({ length: config.lstmNumLayers }, (_, l) => ({

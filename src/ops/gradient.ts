@@ -67,10 +67,10 @@ export type ValueAndGrad<A extends readonly unknown[], R> = (
  *
  * @example
  * ```ts
- * import { mean, mul, openDevice, read, run, tensor, valueAndGrad } from "@gatewise/lstm";
+ * import { mean, mul, openDevice, read, run, type Tensor, tensor, valueAndGrad } from "@gatewise/lstm";
  *
  * using device = await openDevice();
- * const square = (x: { w: ReturnType<typeof tensor> }) => mean(mul(x.w, x.w));
+ * const square = (x: { w: Tensor }) => mean(mul(x.w, x.w));
  * const [value, grads] = run(device, valueAndGrad(square))({ w: tensor([1, 2, 3]) });
  * console.log(await read(value), await read(grads));
  * ```

@@ -34,14 +34,14 @@ export interface AdamOptions extends ScaleByAdamOptions {
 }
 
 /** What Adam remembers. */
-export type AdamState = {
+export interface AdamState {
   /** Steps made: `u32`, []. */
   readonly count: Tensor;
   /** Mean of gradients: all parameters in one slab, [S] (see `ravel`). */
   readonly m: Tensor;
   /** Mean of squared gradients, like `m`. */
   readonly v: Tensor;
-};
+}
 
 function settingsOf(options: AdamOptions): AdamStepSettings {
   const { beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weightDecay = 0, maxNorm = 1 } = options;
@@ -82,7 +82,9 @@ function slabsWith(params: Traced, { count, m, v }: AdamState): AdamSlabs {
  * ```ts
  * import { adam, compile, openDevice, put, read, type Tensor, tensor } from "@gatewise/lstm";
  *
- * type Params = { readonly w: Tensor };
+ * interface Params {
+ *   readonly w: Tensor;
+ * }
  * const optimizer = adam({ maxNorm: 1 });
  * const init = (params: Params) => ({ params, optimizer: optimizer.init(params) });
  * type State = ReturnType<typeof init>;

@@ -28,10 +28,10 @@ export interface SgdOptions {
 }
 
 /** What momentum remembers. */
-export type TraceState = {
+export interface TraceState {
   /** The velocity: all parameters in one slab, [S] (see `ravel`). */
   readonly momentum: Tensor;
-};
+}
 
 /** What `sgd` remembers: nothing without momentum. */
 export type SgdState = Partial<TraceState>;

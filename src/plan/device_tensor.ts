@@ -11,7 +11,7 @@ import {
   type Tensor,
   tensor,
 } from "../core/tensor.ts";
-import { flatten, mapTree, type Tree } from "../core/tree.ts";
+import { flatten, leavesOf, mapLeaves, mapTree, type PathLeaf, type Tree } from "../core/tree.ts";
 import { slabLayout } from "../ops/view.ts";
 import type { Device, Memory, OpenDevice } from "../gpu/device.ts";
 
@@ -110,17 +110,17 @@ export function deviceTensor(storage: Storage, offset: number, like: Tensor): De
  * Copies tensors from the GPU to the host. Waits until everything submitted before has run; read
  * many tensors at once rather than one by one.
  *
- * @param tree Device tensors; host tensors pass through.
+ * @param tree Device tensors; host tensors and other leaves pass through.
  * @returns The same tree of host tensors.
  * @throws {TypeError} If a tensor was consumed by a step or disposed of.
  * @throws {Error} If the GPU failed or was lost.
  */
 export async function read<T>(tree: T): Promise<HostTree<T>> {
-  const leaves = flatten(tree as Tree).filter(({ leaf, path }) => {
-    if (isDeviceTensor(leaf)) checkUsable(leaf, path);
-    return isDeviceTensor(leaf);
-  }) as { leaf: DeviceTensor; path: string }[];
-  if (leaves.length === 0) return tree as unknown as HostTree<T>;
+  const leaves = leavesOf(tree).filter((entry): entry is PathLeaf<DeviceTensor> => {
+    if (isDeviceTensor(entry.leaf)) checkUsable(entry.leaf, entry.path);
+    return isDeviceTensor(entry.leaf);
+  });
+  if (leaves.length === 0) return tree as HostTree<T>;
   const device = leaves[0].leaf.storage.device;
   device.check();
   const { offsets, size } = slabLayout(leaves.map(({ leaf }) => sizeOf(leaf.shape)));
@@ -152,7 +152,7 @@ export async function read<T>(tree: T): Promise<HostTree<T>> {
   staging.unmap();
   staging.destroy();
   let i = 0;
-  return mapTree(tree as Tree, (leaf) => {
+  return mapLeaves(tree, (leaf) => {
     if (!isDeviceTensor(leaf)) return leaf;
     const at = 4 * offsets[i++];
     const size = sizeOf(leaf.shape);
@@ -162,16 +162,16 @@ export async function read<T>(tree: T): Promise<HostTree<T>> {
       ? new Int32Array(bytes, at, size)
       : new Uint32Array(bytes, at, size);
     return tensor(data.slice(), leaf.shape);
-  }) as unknown as HostTree<T>;
+  }) as HostTree<T>;
 }
 
-/** A tree whose leaves are host tensors. */
+/** A tree whose tensors are on the host. */
 export type HostTree<T> = T extends Tensor ? HostTensor
   : { readonly [K in keyof T]: HostTree<T[K]> };
 
 /** Frees the GPU memory of a tree's tensors. Other tensors in the same memory go with it. */
 export function dispose(tree: Tree): void {
-  for (const { leaf } of flatten(tree)) {
+  for (const { leaf } of leavesOf(tree)) {
     if (isDeviceTensor(leaf) && leaf.storage.gone === undefined) {
       leaf.storage.gone = "its memory was disposed of";
       leaf.storage.device.release(leaf.storage.memory);

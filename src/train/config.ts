@@ -8,7 +8,7 @@ import { suggestion } from "../core/suggestion.ts";
  * lists every key with its default, its meaning and what is allowed.
  */
 export interface Config {
-  /** Seed of everything random: initial values, order of samples, dropout, simulated data. */
+  /** Seed of everything random: initial values, order of samples, dropout. */
   readonly seed: number;
   /** Folder of the sample files; none for the simulated data. */
   readonly dataDir: string | undefined;

@@ -64,7 +64,7 @@ export async function evaluate(
         loss: loss.data[0],
       });
     });
-    dispose(pending.map(({ result }) => result) as never);
+    dispose(pending.map(({ result }) => result));
     pending = [];
   };
   let done = 0;

@@ -90,16 +90,32 @@ export interface FitResult {
 export function optimizerOf(config: SizedConfig): Optimizer<Tree> {
   const { weightDecay, clipNorm: maxNorm, beta1, beta2, momentum } = config;
   return config.optimizer === "Adam"
-    ? adam({ beta1, beta2, weightDecay, maxNorm }) as unknown as Optimizer<Tree>
-    : sgd({ momentum, nesterov: momentum > 0, weightDecay, maxNorm }) as unknown as Optimizer<Tree>;
+    ? adam({ beta1, beta2, weightDecay, maxNorm })
+    : sgd({ momentum, nesterov: momentum > 0, weightDecay, maxNorm });
+}
+
+/**
+ * Checks that the training samples make batches.
+ *
+ * @throws {InputError} If they are fewer than a batch holds, or a batch holds only one.
+ */
+export function checkBatchSize({ batchSize }: SizedConfig, { train }: Samples): void {
+  if (batchSize > train.length) {
+    throw new InputError(
+      `training.batch_size is ${batchSize}, but there are only ${train.length} training samples: ` +
+        "give at most that",
+    );
+  }
+  if (batchSize < 2) {
+    throw new InputError("training.batch_size is 1: batch normalization needs at least 2 to train");
+  }
 }
 
 /**
  * Trains the next-location model by a configuration and tests it. The same configuration, data and
  * adapter give the same result, bit for bit.
  *
- * @throws {InputError} If there are fewer training samples than make a batch, or the loss is no
- * longer finite.
+ * @throws {InputError} As {@linkcode checkBatchSize}, or if the loss is no longer finite.
  */
 export async function fit(
   device: Device,
@@ -107,17 +123,9 @@ export async function fit(
   samples: Samples,
   events: FitEvents = {},
 ): Promise<FitResult> {
+  checkBatchSize(config, samples);
   const { batchSize, patience } = config;
   const steps = Math.floor(samples.train.length / batchSize);
-  if (steps === 0) {
-    throw new InputError(
-      `training.batch_size is ${batchSize}, but there are ${samples.train.length} training samples: ` +
-        `give at most that`,
-    );
-  }
-  if (batchSize < 2) {
-    throw new InputError("training.batch_size is 1: batch normalization needs at least 2 to train");
-  }
   const model = nextLocation(config);
   const key = randomKey(config.seed);
   using training = trainer(device, model, optimizerOf(config));
@@ -171,7 +179,7 @@ export async function fit(
             loss: value,
           });
         });
-        dispose(pending.map(({ result }) => result) as unknown as Tree);
+        dispose(pending.map(({ result }) => result));
         pending.length = 0;
         events.onInterval?.({
           epoch,
@@ -186,7 +194,7 @@ export async function fit(
     const decision = observe(stopping, validation.all.loss!, { patience });
     stopping = decision.state;
     if (decision.improved) {
-      best = await read(weightsOf(state)) as unknown as Initial;
+      best = await read(weightsOf(state));
       bestEpoch = epoch;
       await events.onBest?.(best, state.step);
     }
@@ -205,7 +213,7 @@ export async function fit(
     if (decision.action === "stop") break;
     if (decision.action === "reduce") {
       schedule = constant(state.learningRate * config.lrGamma);
-      dispose([state.params, state.statistics] as unknown as Tree);
+      dispose([state.params, state.statistics]);
       state = { ...state, ...upload(device, best!) };
     }
   }
@@ -215,7 +223,7 @@ export async function fit(
   }
   const weights = upload(device, best);
   const test = bothScores(await pass("test", weights, samples.test));
-  dispose([weights.params, weights.statistics] as unknown as Tree);
+  dispose([weights.params, weights.statistics]);
   return { epochs, bestEpoch, weights: best, test };
 }
 
@@ -226,8 +234,8 @@ function weightsOf({ params, statistics }: Initial): Initial {
 /** Weights in GPU memory. */
 export function upload(device: Device, { params, statistics }: Initial): Initial {
   return {
-    params: put(device, params as unknown as Tree) as unknown as Initial["params"],
-    statistics: put(device, statistics as unknown as Tree) as unknown as Initial["statistics"],
+    params: put(device, params),
+    statistics: put(device, statistics),
   };
 }
 

@@ -72,6 +72,17 @@ export async function openRun(path: string): Promise<RunDirectory> {
   return { path: directory, config: await readConfig(`${directory}/${runFiles.config}`) };
 }
 
+/**
+ * Removes the directory of a run that came to nothing, with the files that {@linkcode createRun}
+ * made. Other files in it, and then the directory itself, stay.
+ */
+export async function removeRun(run: RunDirectory): Promise<void> {
+  for (const file of ["config", "metrics", "environment"] as const) {
+    await Deno.remove(fileOf(run, file)).catch(() => {});
+  }
+  await Deno.remove(run.path).catch(() => {});
+}
+
 /** The path of one of a run's files. */
 export function fileOf(run: RunDirectory, file: keyof typeof runFiles): string {
   return `${run.path}/${runFiles[file]}`;

@@ -54,29 +54,17 @@ export interface Trainer extends Disposable {
  *
  * @example
  * ```ts
- * import { adam, nextLocation, openDevice, randomKey, read, simulate, trainer } from "@gatewise/lstm";
+ * import { adam, batches, defaultConfig, nextLocation, simulate, trainer } from "@gatewise/lstm";
+ * import { openDevice, randomKey, read } from "@gatewise/lstm";
  *
  * const { train, totalLocNum, totalUserNum } = simulate({ people: 3, days: 30 });
- * const model = nextLocation({
- *   totalLocNum,
- *   totalUserNum,
- *   baseEmbSize: 8,
- *   lstmHiddenSize: 16,
- *   lstmNumLayers: 1,
- *   lstmDropout: 0,
- *   fcDropout: 0.1,
- *   ifEmbedUser: true,
- *   ifEmbedTime: true,
- *   ifEmbedDuration: true,
- *   embInfo: "all",
- *   init: "standard",
- * });
+ * const model = nextLocation({ ...defaultConfig, totalLocNum, totalUserNum, lstmHiddenSize: 16 });
  * using device = await openDevice();
  * using training = trainer(device, model, adam({ maxNorm: 1 }));
  * let state = training.init(model.init(randomKey(1)), randomKey(2));
  * state = { ...state, learningRate: 1e-3 };
- * for (let i = 0; i < 3; i++) {
- *   state = training.step(state, model.batch(train.slice(8 * i, 8 * i + 8)));
+ * for (const samples of batches(train.slice(0, 24), { batchSize: 8 })) {
+ *   state = training.step(state, model.batch(samples));
  * }
  * console.log((await read(state.result!.loss)).data[0]);
  * ```
@@ -96,20 +84,15 @@ export function trainer<S extends Tree>(
       learningRate: number,
     ) => {
       const [[loss, output], grads] = valueAndGrad(
-        (p: Tree) => model.loss(p as unknown as Initial["params"], batch, { statistics, key }),
+        (p: Initial["params"]) => model.loss(p, batch, { statistics, key }),
         { hasAux: true },
-      )(params as unknown as Tree);
-      const [next, remembered] = optimizer.step(
-        grads,
-        memory as S,
-        params as unknown as Tree,
-        learningRate,
-      );
+      )(params);
+      const [next, remembered] = optimizer.step(grads, memory as S, params, learningRate);
       const { ranks, predictions } = rank(output.logits, batch.target);
       return {
-        params: next as unknown as Initial["params"],
+        params: next,
         statistics: output.statistics,
-        optimizer: remembered as Tree,
+        optimizer: remembered,
         result: { loss, ranks, predictions },
       };
     },
@@ -118,11 +101,11 @@ export function trainer<S extends Tree>(
   return {
     init({ params, statistics }: Initial, key: Key): TrainState {
       return Object.freeze({
-        params: put(device, params as unknown as Tree) as unknown as Initial["params"],
-        statistics: put(device, statistics as unknown as Tree) as unknown as Initial["statistics"],
+        params: put(device, params),
+        statistics: put(device, statistics),
         // Each part has memory of its own, so that the step can update it in place.
         optimizer: Object.fromEntries(
-          Object.entries(optimizer.init(params as unknown as Tree) as Record<string, Tree>)
+          Object.entries(optimizer.init(params) as Record<string, Tree>)
             .map(([name, part]) => [name, put(device, part)]),
         ),
         step: 0,
@@ -147,5 +130,5 @@ export function trainer<S extends Tree>(
 
 /** Frees the GPU memory of a state. */
 export function disposeState({ params, statistics, optimizer, result }: TrainState): void {
-  dispose([params, statistics, optimizer, result ?? []] as unknown as Tree);
+  dispose([params, statistics, optimizer, result]);
 }
