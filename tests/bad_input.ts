@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type StartOptions, task, tinyConfig, writeTown } from "./commands.ts";
+import { type StartOptions, type task, tinyConfig, writeTown } from "./commands.ts";
 
 /** A command line that cannot work. */
 export interface BadInput {
@@ -100,7 +100,13 @@ export async function badInputs(folder: string, run: string): Promise<readonly B
     { code = 1, start }: { readonly code?: 1 | 2; readonly start?: StartOptions } = {},
   ): BadInput => ({ what, task: name, args, names, code, start });
   const wrongly = (name: BadInput["task"], args: readonly string[], names: string[]): BadInput =>
-    other(`${name} ${args.join(" ").replaceAll(`${folder}/`, "")}`, name, args, names, { code: 2 });
+    other(
+      `${name} ${args.join(" ").replaceAll(run, "run").replaceAll(`${folder}/`, "")}`,
+      name,
+      args,
+      names,
+      { code: 2 },
+    );
 
   return [
     { ...train("no adapter", ["no WebGPU adapter", "mesa"], []), start: { env: noAdapter } },
@@ -143,13 +149,13 @@ export async function badInputs(folder: string, run: string): Promise<readonly B
     ),
     await trainBy("location past total_loc_num", [
       "town_train.jsonl",
-      "raise dataset_info.total_loc_num",
+      "train with total_loc_num 30",
     ], {
       dataset_info: "total_loc_num: 5",
     }),
     await trainBy("user past total_user_num", [
       "town_train.jsonl",
-      "raise dataset_info.total_user_num",
+      "train with total_user_num 4",
     ], {
       dataset_info: "total_user_num: 2",
     }),
@@ -196,7 +202,7 @@ export async function badInputs(folder: string, run: string): Promise<readonly B
 
     other("weights of another hidden size", "evaluate", [
       ...["--weights", `${run}/best.safetensors`, "--config", wider, "--data", town],
-    ], ["best.safetensors", "layer", "configuration"]),
+    ], ["best.safetensors", "lstm.weight_ih_l0", "configuration"]),
     other("weights of fewer layers", "predict", [
       ...["--weights", `${run}/best.safetensors`, "--config", deeper],
     ], ["best.safetensors", "lstm.weight_ih_l1", "configuration"]),
@@ -212,6 +218,7 @@ export async function badInputs(folder: string, run: string): Promise<readonly B
     ]),
     other("run that has no weights yet", "evaluate", ["--run", unfinished, "--data", town], [
       "best.safetensors",
+      "no weights yet",
     ]),
     other("folder that is no run", "predict", ["--run", folder], ["not a run directory"]),
     other("samples of other locations", "predict", ["--run", run], [

@@ -40,7 +40,7 @@ Deno.test("a file in the reference's form is read as it is", async () => {
     lstmNumLayers: 3,
     lstmDropout: 0.1,
     fcDropout: 0.3,
-    init: "standard",
+    init: "reference",
     optimizer: "SGD",
     maxEpoch: 20,
     lr: 0.01,
@@ -57,8 +57,7 @@ Deno.test("a file in the reference's form is read as it is", async () => {
   assertEquals(await readConfig(`${FIXTURES}reference_form.yaml`), expected);
 });
 
-Deno.test("defaults are the GeoLife recipe on data without fixed sizes", () => {
-  // The values of design/next-location.md.
+Deno.test("geolife.yaml is the recipe that the reference publishes", async () => {
   const recipe = {
     seed: 42,
     batchSize: 32,
@@ -80,7 +79,20 @@ Deno.test("defaults are the GeoLife recipe on data without fixed sizes", () => {
     lrGamma: 0.1,
     clipNorm: 1,
   };
-  assertEquals({ ...defaultConfig, ...recipe }, defaultConfig);
+  const config = await readConfig(`${FIXTURES}geolife.yaml`);
+  assertEquals({ ...config, ...recipe }, config);
+  assertEquals([config.totalLocNum, config.totalUserNum], [1187, 46]);
+});
+
+Deno.test("the name that the reference gives the model brings its initial values", () => {
+  const initOf = (text: string): string => parseConfig(text, "run.yaml").init;
+  assertEquals(initOf("model: {networkName: lstm}"), "reference");
+  assertEquals(initOf("model: {networkName: lstm, init: standard}"), "standard");
+  assertEquals(initOf("model: {networkName: next_location}"), "standard");
+  assertEquals(initOf("seed: 1"), "standard");
+});
+
+Deno.test("without keys a configuration has the defaults, and sizes come from the data", () => {
   assertEquals(defaultConfig.totalLocNum, undefined);
   assertEquals(dataPath(defaultConfig), undefined);
   for (const nothing of ["", "# only a comment\n", "model:\n", "dataset_info: {total_loc_num: }"]) {

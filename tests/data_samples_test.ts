@@ -88,7 +88,7 @@ Deno.test("samples: ids past the tables are named with the size that would fit a
   assertEquals(
     place.message,
     "data.jsonl: sample 1 (from 0): X[2] is 50, but dataset_info.total_loc_num is 50, so ids run " +
-      "to 49: raise dataset_info.total_loc_num to at least 100",
+      "to 49: train with total_loc_num 100 or more, or give unknown places the id 1",
   );
   const target = assertThrows(
     () => checkSamples(samples, { ...limits, totalLocNum: 99 }),
@@ -100,7 +100,7 @@ Deno.test("samples: ids past the tables are named with the size that would fit a
     InputError,
   );
   assertStringIncludes(user.message, "sample 2 (from 0): user_X[0] is 8");
-  assertStringIncludes(user.message, "raise dataset_info.total_user_num to at least 10");
+  assertStringIncludes(user.message, "train with total_user_num 10 or more");
 });
 
 Deno.test("samples: a line of JSON reads back equal", () => {

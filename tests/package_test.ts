@@ -1,4 +1,10 @@
-import { assertEquals, assertMatch, assertNotMatch, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotMatch,
+  assertStringIncludes,
+} from "@std/assert";
 
 const root = new URL("..", import.meta.url);
 const { name, version } = JSON.parse(await Deno.readTextFile(new URL("deno.json", root)));
@@ -10,7 +16,11 @@ interface Outcome {
 }
 
 async function deno(args: readonly string[], cwd: string | URL): Promise<Outcome> {
-  const command = new Deno.Command("deno", { args: [...args], cwd, env: { NO_COLOR: "1" } });
+  const command = new Deno.Command("deno", {
+    args: [...args],
+    cwd,
+    env: { NO_COLOR: "1", XDG_RUNTIME_DIR: "/tmp" },
+  });
   const { code, stdout, stderr } = await command.output();
   const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
   return { code, stdout: text(stdout), stderr: text(stderr) };
@@ -42,6 +52,39 @@ Deno.test("another project can import the package by its jsr: name", async () =>
     console.log(JSON.stringify({ shape, dtype }));
   `);
   assertEquals(JSON.parse(stdout), { shape: [2, 3], dtype: "f32" });
+});
+
+const adapter = await navigator.gpu?.requestAdapter();
+
+Deno.test({
+  name: "another project can train with the package",
+  ignore: !adapter,
+  fn: async () => {
+    const stdout = await runElsewhere(`
+      import {
+        adam, defaultConfig, nextLocation, openDevice, randomKey, read, simulate, trainer,
+      } from "jsr:${name}@^${version}";
+      const { train, totalLocNum, totalUserNum } = simulate({ people: 3, days: 30 });
+      const model = nextLocation({
+        ...defaultConfig, totalLocNum, totalUserNum,
+        baseEmbSize: 8, lstmHiddenSize: 8, lstmNumLayers: 1, fcDropout: 0, embDropout: 0,
+      });
+      using device = await openDevice();
+      using training = trainer(device, model, adam({ maxNorm: 1 }));
+      let state = training.init(model.init(randomKey(1)), randomKey(2));
+      const batch = model.batch(train.slice(0, 8));
+      const losses: number[] = [];
+      for (let i = 0; i < 10; i++) {
+        state = training.step({ ...state, learningRate: 0.01 }, batch);
+        losses.push((await read(state.result!.loss)).data[0]);
+      }
+      console.log(JSON.stringify(losses));
+    `);
+    const losses: readonly number[] = JSON.parse(stdout);
+    assertEquals(losses.length, 10);
+    // One batch over and over is soon known by heart.
+    assert(losses[9] < 0.9 * losses[0] && losses[9] > 0, stdout);
+  },
 });
 
 Deno.test("the package can be published: complete types, nothing but what users need", async () => {

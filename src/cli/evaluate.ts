@@ -1,4 +1,3 @@
-import { InputError } from "../core/errors.ts";
 import { openDevice } from "../gpu/device.ts";
 import { formatScoreTable, testResults } from "../metrics/scores.ts";
 import { nextLocation } from "../models/next_location.ts";
@@ -37,12 +36,6 @@ async function main(options: Options<typeof command>): Promise<void> {
   const source = await weightsSource(options);
   const split = options.split as "train" | "validation" | "test";
   const configured = withOverrides(source.config, { data: options.data });
-  const sized = configured.totalLocNum !== undefined && configured.totalUserNum !== undefined;
-  if (!sized && options.weights !== undefined) {
-    throw new InputError(
-      `${options.config}: set dataset_info.total_loc_num and total_user_num to the weights' sizes`,
-    );
-  }
   const { config, samples } = await loadData(configured, [split]);
   const model = nextLocation(config);
   const weights = await loadWeights(source.weights, model);

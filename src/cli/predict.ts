@@ -1,10 +1,8 @@
-import { InputError } from "../core/errors.ts";
 import { batches } from "../data/batches.ts";
 import { readSamples } from "../data/read_samples.ts";
 import { checkSamples } from "../data/samples.ts";
 import { openDevice } from "../gpu/device.ts";
 import { nextLocation } from "../models/next_location.ts";
-import type { SizedConfig } from "../train/data.ts";
 import { predictor } from "../train/evaluate.ts";
 import { upload } from "../train/fit.ts";
 import { loadWeights } from "../train/weights.ts";
@@ -34,14 +32,8 @@ const command = {
 
 async function main(options: Options<typeof command>): Promise<void> {
   const source = await weightsSource(options);
-  const { totalLocNum, totalUserNum } = source.config;
-  if (totalLocNum === undefined || totalUserNum === undefined) {
-    throw new InputError(
-      `${options.config}: set dataset_info.total_loc_num and total_user_num to the weights' sizes`,
-    );
-  }
-  const config: SizedConfig = { ...source.config, totalLocNum, totalUserNum };
-  const model = nextLocation(config);
+  const { totalLocNum, totalUserNum, batchSize } = source.config;
+  const model = nextLocation(source.config);
   const weights = await loadWeights(source.weights, model);
   if (options.input === "-" && Deno.stdin.isTerminal()) {
     console.error("reading samples, a JSON object a line, from the keyboard; Ctrl-D ends them");
@@ -53,7 +45,7 @@ async function main(options: Options<typeof command>): Promise<void> {
   using prediction = predictor(device, model);
   const onDevice = upload(device, weights);
   let number = 0;
-  for (const part of batches(samples, { batchSize: config.batchSize })) {
+  for (const part of batches(samples, { batchSize })) {
     const result = prediction(onDevice, model.batch(part));
     const { data, shape: [rows, V] } = await read(result);
     dispose(result);

@@ -3,14 +3,15 @@
  *
  * @module
  */
-import type { Config } from "../train/config.ts";
-import { readConfig } from "../train/config.ts";
+import { InputError } from "../core/errors.ts";
+import { type Config, readConfig } from "../train/config.ts";
+import type { SizedConfig } from "../train/data.ts";
 import { fileOf, openRun } from "../train/run_directory.ts";
 import { UsageError } from "./options.ts";
 
 /** A trained model's files. */
 export interface WeightsSource {
-  readonly config: Config;
+  readonly config: SizedConfig;
   /** Path of the weights. */
   readonly weights: string;
 }
@@ -26,7 +27,7 @@ export const weightsOptions = {
  * Finds the model that the options name.
  *
  * @throws {UsageError} If they name none or two.
- * @throws {InputError} If a file is missing or damaged.
+ * @throws {InputError} If a file is missing or damaged, or the configuration has no sizes.
  */
 export async function weightsSource(
   options: {
@@ -40,8 +41,26 @@ export async function weightsSource(
   const byFiles = run === undefined && weights !== undefined && config !== undefined;
   if (byRun) {
     const opened = await openRun(run);
-    return { config: opened.config, weights: fileOf(opened, "weights") };
+    const path = fileOf(opened, "weights");
+    if (!await isFile(path)) {
+      throw new InputError(`${path}: there are no weights yet: no epoch of the run has ended`);
+    }
+    return { config: sized(opened.config, fileOf(opened, "config")), weights: path };
   }
-  if (byFiles) return { config: await readConfig(config), weights };
+  if (byFiles) return { config: sized(await readConfig(config), config), weights };
   throw new UsageError("give either --run DIR, or --weights FILE and --config FILE");
+}
+
+async function isFile(path: string): Promise<boolean> {
+  return (await Deno.stat(path).catch(() => undefined))?.isFile ?? false;
+}
+
+function sized(config: Config, file: string): SizedConfig {
+  const { totalLocNum, totalUserNum } = config;
+  if (totalLocNum === undefined || totalUserNum === undefined) {
+    throw new InputError(
+      `${file}: set dataset_info.total_loc_num and total_user_num to the weights' sizes`,
+    );
+  }
+  return { ...config, totalLocNum, totalUserNum };
 }

@@ -128,16 +128,17 @@ export interface SampleLimits {
  * Checks that every id has a row in the model's tables.
  *
  * @throws {InputError} If a place id in `X` or `Y` or a user id is past the tables; the message names
- * file, sample, key and value, and what the table's size would have to be for all of the samples.
+ * file, sample, key and value, and the size that the table needs for all of the samples.
  */
 export function checkSamples(samples: readonly Sample[], limits: SampleLimits): void {
   const { file, totalLocNum, totalUserNum } = limits;
   const largest = (pick: (sample: Sample) => Int32Array, start = 0): number =>
     samples.reduce((most, s) => pick(s).reduce((m, id) => Math.max(m, id), most), start);
   const fail = (i: number, what: string, id: number, option: string, has: number, most: number) => {
+    const remedy = what.startsWith("user") ? "" : ", or give unknown places the id 1";
     throw new InputError(
       `${file}: sample ${i} (from 0): ${what} is ${id}, but dataset_info.${option} is ${has}, so ` +
-        `ids run to ${has - 1}: raise dataset_info.${option} to at least ${most + 1}`,
+        `ids run to ${has - 1}: train with ${option} ${most + 1} or more${remedy}`,
     );
   };
   samples.forEach((sample, i) => {

@@ -23,7 +23,9 @@ export function ones(shape: Shape): HostTensor {
  */
 export function xavierUniform(key: Key, shape: readonly [number, number]): HostTensor {
   const bound = Math.sqrt(6 / (shape[0] + shape[1]));
-  return tensor(Float32Array.from(uniform(key, sizeOf(shape)), (u) => bound * (2 * u - 1)), shape);
+  // Not Float32Array.from, which first makes a list of boxed numbers: tables may be large.
+  const values = uniform(key, sizeOf(shape)).map((u) => bound * (2 * u - 1));
+  return tensor(new Float32Array(values), shape);
 }
 
 /**

@@ -167,7 +167,9 @@ const OTHER = "; choose another directory with --out";
 
 function asInputError(error: unknown, what: string, remedy = ""): Error {
   if (error instanceof InputError) return error;
-  const [reason] = (error as Error).message.split("\n");
+  const reason = error instanceof Deno.errors.NotCapable
+    ? "Deno was not given the permission"
+    : (error as Error).message.split("\n")[0];
   return new InputError(`${what}: ${reason}${remedy}`, { cause: error });
 }
 
