@@ -249,7 +249,7 @@ async function runProcess(
          n: { type: "whole", meaning: "a number" } } } as const;
        Deno.exit(await runCommand(command, async (options) => { ${body} }));`,
     );
-    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    const { code, stdout, stderr } = await new Deno.Command("deno", {
       args: [...RUN, file, ...args],
       stdin: "null",
     }).output();
@@ -295,7 +295,7 @@ Deno.test("a reader that stops reading ends the command quietly", async () => {
   const code = `import { print, runCommand } from "${module}";
     const command = { name: "demo", meaning: "", options: {} };
     Deno.exit(await runCommand(command, () => { for (let n = 0; n < 50000; n++) print("line " + n); }, []));`;
-  const child = new Deno.Command(Deno.execPath(), {
+  const child = new Deno.Command("deno", {
     args: [...RUN, "-"],
     stdin: "piped",
     stdout: "piped",

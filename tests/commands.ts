@@ -61,7 +61,7 @@ export function tinyConfig(sections: Readonly<Record<string, string>> = {}): str
     training: "batch_size: 8, print_step: 5",
     embedding: "base_emb_size: 8",
     model: "lstm_hidden_size: 8, lstm_num_layers: 1",
-    optimiser: "max_epoch: 2, lr: 0.01",
+    optimiser: "max_epoch: 2, lr: 0.01, num_warmup_epochs: 2",
     ...sections,
   };
   return Object.entries(all).map(([name, keys]) => `${name}: {${keys}}\n`).join("");

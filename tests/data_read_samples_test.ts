@@ -159,7 +159,7 @@ Deno.test("read samples: standard input is read as lines", async () => {
     JSON.stringify(new URL("../src/data/read_samples.ts", import.meta.url).href)
   };
     console.log((await readSamples("-", { targets: "optional" })).map((s) => s.X.join()).join(";"));`;
-  const child = new Deno.Command(Deno.execPath(), {
+  const child = new Deno.Command("deno", {
     args: ["eval", code],
     stdin: "piped",
     stdout: "piped",

@@ -147,8 +147,9 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
       if (found !== undefined) return found;
       if (rounded + SLACK > maxBufferSize) {
         liveBytes -= rounded;
-        throw new RangeError(
-          `Cannot allocate a buffer of ${rounded} bytes: the adapter's largest is ${maxBufferSize}`,
+        throw new InputError(
+          `a buffer of ${rounded} bytes is needed, but ${name} allows ${maxBufferSize}: make the ` +
+            "model or the batch smaller",
         );
       }
       const buffer = gpu.createBuffer({

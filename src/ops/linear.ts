@@ -10,13 +10,7 @@ import {
 } from "../graph/graph.ts";
 import { rowsOf } from "./rows.ts";
 import { sumRows } from "./sum_rows.ts";
-import { chunking, fitsWindow, lanesFor, weightBindings } from "./windows.ts";
-
-/**
- * Groups of 4 that a straight-line kernel sums at a time: with more, the code outgrows the processor's
- * instruction cache.
- */
-const STRAIGHT_CHUNK4 = 32;
+import { chunking, fitsWindow, lanesFor, weightBindings, WINDOW_ELEMENTS } from "./windows.ts";
 
 /** `count` equal parts of `size` rows, none longer than `most`; the last may overlap the one before. */
 function parts(size: number, most: number): { readonly length: number; readonly firsts: number[] } {
@@ -70,7 +64,7 @@ function lower(node: Node, { straight }: Target): readonly Dispatch[] {
     // One dispatch a chunk of K, each adding to the ones before.
     const everyChunk = Array.from({ length: chunks }, (_, chunk) => chunk);
     // Each dispatch computes 4 windows of columns; the last may repeat some of the one before.
-    const most = Math.floor(16384 / K / 16) * 16;
+    const most = Math.max(16, Math.floor(WINDOW_ELEMENTS / K / 16) * 16);
     const { length, firsts } = parts(N, 4 * most);
     const window = Math.ceil(length / 4);
     const starts = firsts.map((first) => [0, 1, 2, 3].map((j) => first + j * window));
@@ -136,7 +130,7 @@ const backwardInput: Operation = {
         uniformWeights: windows !== undefined,
       };
     };
-    const window = Math.min(128, Math.floor(16384 / K / 16) * 16, N);
+    const window = Math.min(128, Math.floor(WINDOW_ELEMENTS / K / 16) * 16, N);
     const firsts = Array.from({ length: Math.ceil(N / Math.max(window, 1)) }, (_, i) => i * window);
     const fits = straight && firsts.every((first) => fitsWindow(first, window, K));
     if (!fits || window === 0) return [dispatch(0, N, N, undefined, false)];
@@ -155,7 +149,7 @@ export const backwardWeight: Operation = {
     const K4 = Math.ceil(K / 4);
     const LANES = lanesFor(K4, 64);
     // A chunk of rows starts at a multiple of 64 rows, so that its window is aligned.
-    const most = Math.floor(16384 / K / 64) * 64;
+    const most = Math.floor(WINDOW_ELEMENTS / K / 64) * 64;
     const small = x.packing === undefined && x.shape[0] <= 128;
     const rows = small ? x.shape[0] : Math.min(128, Math.max(64, most));
     const fits = straight && fitsWindow(0, rows, K);

@@ -6,7 +6,7 @@ import { elementGrid } from "./grid.ts";
 const operation: Operation = {
   name: "transpose",
   lower(node: Node): readonly Dispatch[] {
-    const [G, K, N] = node.outputs[0].shape;
+    const [, K, N] = node.outputs[0].shape;
     const count = sizeOf(node.outputs[0].shape);
     return [{
       kernel: "transpose",

@@ -40,7 +40,10 @@ export interface Chunking {
   readonly chunks: number;
 }
 
-/** Chunks of at most 128 elements. */
+/**
+ * Chunks of at most 128 elements: with more, straight-line code outgrows the processor's instruction
+ * cache.
+ */
 export function chunking(size: number): Chunking {
   const groups = Math.ceil(size / 4);
   const chunks = Math.ceil(groups / 32);
