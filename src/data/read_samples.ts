@@ -3,12 +3,11 @@
  *
  * @module
  */
-import { createWriteStream } from "node:fs";
 import { basename, join } from "node:path";
 import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
-import { createGunzip, createGzip } from "node:zlib";
+import { createGunzip } from "node:zlib";
 import { InputError } from "../core/errors.ts";
+import { writeWholeFile } from "../core/whole_file.ts";
 import { arrayNumbers, isNdArray, readPickle } from "./pickle.ts";
 import { formatSample, makeSample, parseSample, type Sample, type Targets } from "./samples.ts";
 
@@ -244,19 +243,16 @@ export async function writeSamples(path: string, samples: Iterable<Sample>): Pro
   if (!path.endsWith(".jsonl") && !path.endsWith(".jsonl.gz")) {
     throw new InputError(`${path}: samples are written to names ending in .jsonl or .jsonl.gz`);
   }
-  const partial = `${path}.${Deno.pid}.partial`;
   const lines = function* (): Generator<string> {
     for (const sample of samples) yield `${formatSample(sample)}\n`;
   };
+  const text = ReadableStream.from(lines()).pipeThrough(new TextEncoderStream());
   try {
-    const source = Readable.from(lines());
-    const target = createWriteStream(partial);
-    await (path.endsWith(".gz")
-      ? pipeline(source, createGzip(), target)
-      : pipeline(source, target));
-    await Deno.rename(partial, path);
+    await writeWholeFile(
+      path,
+      path.endsWith(".gz") ? text.pipeThrough(new CompressionStream("gzip")) : text,
+    );
   } catch (error) {
-    await Deno.remove(partial).catch(() => {});
     throw new InputError(`${path}: cannot be written: ${fileProblem(error)}`);
   }
 }

@@ -3,6 +3,8 @@
  *
  * @module
  */
+// Deno has these types built in; the package is for editors and tools that do not.
+import type {} from "@webgpu/types";
 import { InputError } from "../core/errors.ts";
 
 /** What a machine computes on, for logs and results. */

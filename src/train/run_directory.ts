@@ -1,4 +1,5 @@
 import { InputError } from "../core/errors.ts";
+import { writeWholeFile } from "../core/whole_file.ts";
 import { type Config, dataName, formatConfig, readConfig } from "./config.ts";
 
 /** A directory that holds a training run. */
@@ -121,13 +122,10 @@ export async function writeRunJson(
  * @throws {InputError} If it cannot be written; an earlier file of that name stays as it is.
  */
 export async function writeFile(path: string, content: string | Uint8Array): Promise<void> {
-  const partial = `${path}.partial`;
   const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
   try {
-    await Deno.writeFile(partial, bytes);
-    await Deno.rename(partial, path);
+    await writeWholeFile(path, bytes);
   } catch (error) {
-    await Deno.remove(partial).catch(() => {});
     throw asInputError(error, `cannot write ${path}`);
   }
 }

@@ -9,6 +9,7 @@
  * @module
  */
 import { InputError } from "../core/errors.ts";
+import { writeWholeFile } from "../core/whole_file.ts";
 import { formatShape, type HostTensor, isHostTensor, sizeOf, tensor } from "../core/tensor.ts";
 import type { TensorData } from "../core/tensor.ts";
 
@@ -392,7 +393,7 @@ export function encodeSafetensors(
 
 /**
  * Writes a safetensors file; see {@linkcode encodeSafetensors}. The file appears whole or not at
- * all: it is written and flushed under another name in the same directory, then renamed.
+ * all.
  *
  * @param path The file; one of that name is replaced.
  * @param tensors `f32`, `i32` and `u32` tensors by name.
@@ -408,16 +409,9 @@ export async function writeSafetensors(
   options: SafetensorsOptions = {},
 ): Promise<void> {
   const bytes = encodeSafetensors(tensors, options);
-  const temporary = `${path}.${crypto.randomUUID()}.tmp`;
   try {
-    {
-      using file = await Deno.open(temporary, { write: true, createNew: true });
-      for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
-      await file.sync();
-    }
-    await Deno.rename(temporary, path);
+    await writeWholeFile(path, bytes);
   } catch (error) {
-    await Deno.remove(temporary).catch(() => {});
     throw new InputError(`${path}: cannot write weights: ${reason(error)}`, { cause: error });
   }
 }
