@@ -49,7 +49,7 @@ async function runTests(args: readonly string[]): Promise<Count> {
 }
 
 const counts: Count[] = [await checkAdapter()];
-for (const args of [["fmt", "--check"], ["lint"], ["check"]]) {
+for (const args of [["fmt", "--check"], ["lint"], ["check"], ["doc", "--lint", "mod.ts"]]) {
   counts.push(one((await deno(args)).success));
 }
 counts.push(await runTests(Deno.args));

@@ -6,5 +6,6 @@
  * Mistakes in calling the library's functions are `TypeError` (kind, shape) or `RangeError` (value).
  */
 export class InputError extends Error {
+  /** Tells it from other errors. */
   override readonly name = "InputError";
 }

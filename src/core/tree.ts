@@ -13,7 +13,9 @@ export type Tree = object;
 
 /** A leaf and where it is: names and positions from the root, joined by dots. */
 export interface PathLeaf<L> {
+  /** `embedding.location`, `lstm.0.weightHh`. */
   readonly path: string;
+  /** The leaf. */
   readonly leaf: L;
 }
 

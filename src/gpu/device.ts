@@ -33,6 +33,7 @@ export interface Memory {
 
 /** An open adapter. Dispose of it with `using`, or by `device[Symbol.dispose]()`. */
 export interface Device extends Disposable {
+  /** What it computes on. */
   readonly adapter: AdapterDescription;
   /** Bytes of GPU memory in use by tensors and plans. */
   readonly liveBytes: number;

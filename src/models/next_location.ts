@@ -69,6 +69,7 @@ export interface LinearParams {
 
 /** Parameters of the model. */
 export interface NextLocationParams {
+  /** Tables of which a visit's vectors are summed; which there are depends on the switches. */
   readonly embedding: {
     /** [V,E]. */
     readonly location: Tensor;
@@ -83,6 +84,7 @@ export interface NextLocationParams {
     /** Half hours, [96,E]. */
     readonly duration?: Tensor;
   };
+  /** L layers, first layer first. */
   readonly lstm: readonly Required<LstmParams>[];
   /** [H] each. */
   readonly layerNorm: LinearParams;
@@ -138,12 +140,15 @@ export interface NextLocationOutput {
 
 /** Initial state of a model. */
 export interface Initial {
+  /** What gradients change. */
   readonly params: NextLocationParams;
+  /** Of the batch normalization, [H] each. */
   readonly statistics: RunningStatistics;
 }
 
 /** A model as pure functions over plain data. */
 export interface NextLocation {
+  /** What the model was made with. */
   readonly config: NextLocationConfig;
   /** Initial parameters and statistics, on the host. */
   readonly init: (key: Key) => Initial;

@@ -1,4 +1,4 @@
-import { sizeOf } from "../core/tensor.ts";
+import { sizeOf, type Tensor } from "../core/tensor.ts";
 import type { Dispatch } from "../graph/dispatch.ts";
 import { type Node, type Operation, record, type Traced } from "../graph/graph.ts";
 import { elementGrid } from "./grid.ts";
@@ -88,7 +88,7 @@ export function adamStep(
   { params, m, v, count }: AdamSlabs,
   learningRate: Traced,
   settings: AdamStepSettings,
-  norm?: Traced,
+  norm?: Tensor,
 ): AdamSlabs {
   const inputs = [grads, learningRate, params, m, v, count, ...(norm === undefined ? [] : [norm])];
   const outputs = record(operation, inputs, { ...settings }, [params, m, v, count]);

@@ -1,7 +1,7 @@
-import { sizeOf } from "../core/tensor.ts";
+import { sizeOf, type Tensor } from "../core/tensor.ts";
 import type { Tree } from "../core/tree.ts";
 import type { Dispatch } from "../graph/dispatch.ts";
-import { type Node, type Operation, record, type Traced } from "../graph/graph.ts";
+import { type Node, type Operation, record } from "../graph/graph.ts";
 import { ravel } from "./view.ts";
 
 const operation: Operation = {
@@ -36,6 +36,6 @@ const operation: Operation = {
  * @param tree Tensors of `f32`.
  * @returns A scalar.
  */
-export function globalNorm(tree: Tree): Traced {
+export function globalNorm(tree: Tree): Tensor {
   return record(operation, [ravel(tree)], {}, [{ shape: [], dtype: "f32" }])[0];
 }

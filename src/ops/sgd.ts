@@ -1,4 +1,4 @@
-import { sizeOf } from "../core/tensor.ts";
+import { sizeOf, type Tensor } from "../core/tensor.ts";
 import type { Binding, Dispatch } from "../graph/dispatch.ts";
 import { type Node, type Operation, record, type Traced } from "../graph/graph.ts";
 import { elementGrid } from "./grid.ts";
@@ -66,7 +66,7 @@ export function sgdStep(
   { params, momentum }: SgdSlabs,
   learningRate: Traced,
   settings: Partial<SgdStepSettings> = {},
-  norm?: Traced,
+  norm?: Tensor,
 ): SgdSlabs {
   const { nesterov = false } = settings;
   const attributes = {

@@ -18,7 +18,9 @@ export type Samples<S extends Split = Split> = Readonly<Record<S, readonly Sampl
 
 /** Data that fit a configuration. */
 export interface RunData<S extends Split = Split> {
+  /** With the sizes of the data where it left them open. */
   readonly config: SizedConfig;
+  /** The splits that were asked for. */
   readonly samples: Samples<S>;
 }
 

@@ -25,7 +25,8 @@ export interface EvaluateOptions {
   readonly onBatch?: (done: number) => void;
 }
 
-type Evaluation = Compiled<
+/** Loss, ranks and predictions of a batch: what {@linkcode evaluator} makes. */
+export type Evaluation = Compiled<
   [Initial, NextLocationBatch],
   { readonly loss: Tensor; readonly ranks: Tensor; readonly predictions: Tensor }
 >;

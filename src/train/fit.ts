@@ -24,6 +24,7 @@ import { disposeState, type StepResult, trainer } from "./step.ts";
 
 /** Scores over all targets and over known places. */
 export interface BothScores {
+  /** All targets. */
   readonly all: Scores;
   /** Targets of id 2 and up. */
   readonly known: Scores;
@@ -44,6 +45,7 @@ export interface Epoch {
   readonly learningRate: number;
   /** Over the epoch's batches as they were trained on. */
   readonly train: BothScores;
+  /** After the epoch. */
   readonly validation: BothScores;
   /** Whether the validation loss is the best so far. */
   readonly improved: boolean;
@@ -55,8 +57,11 @@ export interface Epoch {
 
 /** Running results within an epoch. */
 export interface Interval {
+  /** From 1. */
   readonly epoch: number;
+  /** Steps made so far. */
   readonly step: number;
+  /** Rate of the last step. */
   readonly learningRate: number;
   /** Over the epoch's batches so far. */
   readonly train: BothScores;
@@ -70,6 +75,7 @@ export interface FitEvents {
   readonly onBatch?: (done: number, loss?: number) => void;
   /** Every `printStep` steps. */
   readonly onInterval?: (interval: Interval) => void;
+  /** After an epoch and its validation. */
   readonly onEpoch?: (epoch: Epoch) => void;
   /** New best weights, on the host. */
   readonly onBest?: (weights: Initial, step: number) => Promise<void>;
@@ -77,6 +83,7 @@ export interface FitEvents {
 
 /** Results of a training. */
 export interface FitResult {
+  /** Every epoch, in order. */
   readonly epochs: readonly Epoch[];
   /** The epoch with the best validation loss, from 1. */
   readonly bestEpoch: number;
