@@ -238,7 +238,7 @@ const KEYS: { readonly [Field in keyof Config]: Key<Config[Field]> } = {
   },
   maxEpoch: {
     path: "optimiser.max_epoch",
-    default: 8,
+    default: 6,
     allowed: whole(1, 1_000_000),
     meaning: "epochs at most",
   },
@@ -286,7 +286,7 @@ const KEYS: { readonly [Field in keyof Config]: Key<Config[Field]> } = {
   },
   numTrainingEpochs: {
     path: "optimiser.num_training_epochs",
-    default: 8,
+    default: 6,
     allowed: whole(1, 1_000_000),
     meaning: "epochs until the linear schedule is back at rate 0",
   },
