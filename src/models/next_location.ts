@@ -400,7 +400,6 @@ export function fromStateDict(
   tensors: ReadonlyMap<string, HostTensor>,
   file: string,
 ): Initial {
-  // Only shapes matter here, so any key will do; values are replaced one by one.
   const shapes = shapesOf(model.config);
   const left = new Set(tensors.keys());
   const get = (name: string, shape: readonly number[]): HostTensor => {

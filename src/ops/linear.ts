@@ -4,6 +4,7 @@ import {
   type Node,
   type Operation,
   record,
+  specLike,
   type Target,
   type Traced,
   traced,
@@ -211,9 +212,5 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
     );
   }
   const inputs = bias === undefined ? [from, weight] : [from, weight, bias];
-  const { packing } = from;
-  const shape = [x.shape[0], weight.shape[0]];
-  return record(operation, inputs, {}, [
-    packing === undefined ? { shape, dtype: "f32" } : { shape, dtype: "f32", packing },
-  ])[0];
+  return record(operation, inputs, {}, [specLike(from, [x.shape[0], weight.shape[0]])])[0];
 }

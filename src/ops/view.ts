@@ -6,6 +6,7 @@ import {
   type Operation,
   record,
   type Spec,
+  specLike,
   type Traced,
   traced,
 } from "../graph/graph.ts";
@@ -27,10 +28,8 @@ const operation: Operation = {
 
 /** The elements of `x` from `offset` on, in another shape; nothing is copied. */
 export function view(x: Traced, offset: number, spec: Spec): Traced {
-  const { shape, dtype, packing } = spec;
-  const out = packing === undefined ? { shape, dtype } : { shape, dtype, packing };
-  // The shape is an attribute because views of one tensor in two shapes are not equal nodes.
-  return record(operation, [x], { offset, shape }, [out])[0];
+  // Attributes tell nodes apart: views of one tensor in two forms are not equal.
+  return record(operation, [x], { offset, shape: spec.shape, dtype: spec.dtype }, [spec])[0];
 }
 
 /**
@@ -46,12 +45,7 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
   if (sizeOf(shape) !== sizeOf(x.shape) || !keepsRows) {
     throw new TypeError(`Cannot reshape ${formatShape(x.shape)} to ${formatShape(shape)}`);
   }
-  const { packing } = from;
-  return view(
-    from,
-    0,
-    packing === undefined ? { shape, dtype: x.dtype } : { shape, dtype: x.dtype, packing },
-  );
+  return view(from, 0, specLike(from, shape));
 }
 
 const ravelOperation: Operation = { name: "ravel" };
