@@ -19,6 +19,9 @@ async function open(kernels: "straight" | "loop"): Promise<Device | undefined> {
 }
 
 const devices = { straight: await open("straight"), loop: await open("loop") };
+globalThis.addEventListener("unload", () => {
+  for (const device of Object.values(devices)) device?.[Symbol.dispose]();
+});
 
 /**
  * A test that computes on a device. Without an adapter it is skipped, and its name says so; `deno
