@@ -115,16 +115,15 @@ async function main(options: Options<typeof command>): Promise<void> {
   progress?.end();
   const seconds = (performance.now() - started) / 1000;
   const floor = bothScores([mostVisited(samples.train, samples.test)]);
+  const test = testResults(result.test.all, result.test.known);
   await writeRunJson(run, "results", {
-    ...testResults(result.test.all, result.test.known),
+    ...test,
     best_epoch: result.bestEpoch,
     epochs: result.epochs.length,
     seconds,
     floors: { most_visited: testResults(floor.all, floor.known) },
   });
-  if (options.json) {
-    return print(JSON.stringify(testResults(result.test.all, result.test.known), null, 2));
-  }
+  if (options.json) return print(JSON.stringify(test, null, 2));
   print(formatTest(result.test, floor));
   print(
     `\nBest after epoch ${result.bestEpoch} of ${result.epochs.length}; ${

@@ -166,6 +166,7 @@ export async function fit(
     const answers: ScoredBatch[] = [];
     const pending: { targets: HostTensor; result: StepResult }[] = [];
     let done = 0, lossSum = 0;
+    let train = bothScores(answers);
     const shuffle = foldIn(foldIn(key, 2), epoch);
     for (const part of batches(samples.train, { batchSize, key: shuffle, dropLast: true })) {
       const batch = model.batch(part);
@@ -188,11 +189,12 @@ export async function fit(
         });
         dispose(pending.map(({ result }) => result));
         pending.length = 0;
+        train = bothScores(answers);
         events.onInterval?.({
           epoch,
           step: state.step,
           learningRate: state.learningRate,
-          train: bothScores(answers),
+          train,
         });
       }
       events.onBatch?.(done, answers.length > 0 ? lossSum / answers.length : undefined);
@@ -209,7 +211,7 @@ export async function fit(
       epoch,
       step: state.step,
       learningRate: state.learningRate,
-      train: bothScores(answers),
+      train,
       validation,
       improved: decision.improved,
       action: decision.action,
