@@ -7,30 +7,24 @@
 // Hinton, Krizhevsky, Sutskever, Salakhutdinov 2014.
 //
 // binding  access      what                          shape
-// 0        uniform     .x: rows M
+// 0        span        rows M
 // 1        read        x                             [M,N]
 // 2        read        key                           [2]
 // 3        read_write  y                             [M,N]
 //
 // An invocation computes 4 elements. Workgroups: elements / 256, at most 65535 in x.
 
-@group(0) @binding(0) var<uniform> size: vec4u;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
+//# span at 0: of N
+//# elements x at 1: of N
 @group(0) @binding(2) var<storage, read> key: array<u32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
-
 //# include philox
+//# rows y at 3: of N
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3u) {
-  let block = id.y * 65535u * 64u + id.x;
-  let i = 4u * block;
+  let i = 4u * (id.y * 65535u * 64u + id.x);
+  let block = (first_element() + i) / 4u;
   let u = philox(vec2u(key[0], key[1]), vec4u(block, 0u, 0u, 0u));
-  let scaled = SCALE * vec4f(x[i], x[i + 1u], x[i + 2u], x[i + 3u]);
-  let value = select(vec4f(0.0), scaled, u >= vec4u(THRESHOLD));
-  //# for j in 4
-  if (i + $ju < size.x * N) {
-    y[i + $ju] = value[$j];
-  }
-  //# end
+  let value = select(vec4f(0.0), SCALE * x_at(i), u >= vec4u(THRESHOLD));
+  y_set(first_element() + i, value, select(0u, min(4u, element_count() - i), i < element_count()));
 }

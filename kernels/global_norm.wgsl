@@ -1,15 +1,17 @@
-// sums[group] = (Σ g², Σ (2⁻⁶⁰ g)²) over the 8192 elements of a workgroup
+// sums[FIRST + group] = (Σ g², Σ (2⁻⁶⁰ g)²) over the 8192 elements of a workgroup
 //
 // binding  access      what                          shape
-// 0        read        g                             [S], S a multiple of 4
-// 1        read_write  sums                          [GROUPS]
+// 0        span        vec4 of this launch
+// 1        elements    g, a window of the slab       [S], S a multiple of 4
+// 2        read_write  sums of the whole slab        [...]
 //
 // The second sum stays finite where the first overflows (norms from 2⁶⁴ up).
 // An invocation sums 32 vec4 of its workgroup, then the invocations' sums are added pairwise, always
-// in the same order. Workgroups: GROUPS = ceil(S / 8192), at most 65535 in x. S4 = S / 4.
+// in the same order. Workgroups: ceil(S / 8192), at most 65535 in x. N = 4.
 
-@group(0) @binding(0) var<storage, read> g: array<vec4f>;
-@group(0) @binding(1) var<storage, read_write> sums: array<vec2f>;
+//# span at 0: of N
+//# elements g at 1: of N
+@group(0) @binding(2) var<storage, read_write> sums: array<vec2f>;
 
 var<workgroup> part: array<vec2f, 64>;
 
@@ -20,8 +22,8 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) id: vec3
   var scaled = vec4f(0.0);
   //# for k in 32
   {
-    let i = (group * 32u + $ku) * 64u + l;
-    let x = select(vec4f(0.0), g[min(i, S4 - 1u)], i < S4);
+    let i = 4u * ((group * 32u + $ku) * 64u + l);
+    let x = select(vec4f(0.0), g_at(i), i < element_count());
     let y = x * 0x1p-60;
     sum += x * x;
     scaled += y * y;
@@ -37,7 +39,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) id: vec3
     part[l] = pair;
   }
   //# end
-  if (l == 0u && group < GROUPS) {
-    sums[group] = part[0];
+  if (l == 0u && group * 8192u < element_count()) {
+    sums[FIRST + first_element() / 8192u + group] = part[0];
   }
 }

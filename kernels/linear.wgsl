@@ -4,34 +4,36 @@
 //
 // binding  access      what                          shape
 // 0        uniform     .x: rows M
-// 1        uniform     .x: first column N0 of this dispatch, .y: its first k, divided by 4,
-//                      .z: 0 to begin with b, 1 to add to y
-// 2        read        x                             [M,K]
-// 3        read        b (not read if BIAS = 0)      [N]
-// 4        read_write  y                             [M,N]
-// 5...     weights     W, 4 windows of WINDOW rows   [N,K]
+// 1        read        x                             [M,K]
+// 2        read        b (not read if BIAS = 0)      [N]
+// 3        read_write  y                             [M,N]
+// 4        read        W                             [N,K]
 //
-// An invocation computes 4 columns, N0 + j WINDOW + lane, of 8 rows. The rows of x wait in workgroup
+// An invocation computes 4 columns, j WINDOW + lane, of 8 rows, WINDOW = ceil(N / 4). The rows of x wait in workgroup
 // memory, CHUNK4 vec4 of each at a time, CHUNKS times.
 // Workgroups: (ceil(WINDOW / LANES), ceil(M / 8)).
 
 @group(0) @binding(0) var<uniform> size: vec4u;
-@group(0) @binding(1) var<uniform> part: vec4u;
-@group(0) @binding(2) var<storage, read> x: array<f32>;
-@group(0) @binding(3) var<storage, read> b: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
-//# weights w at 5: 4 windows of WINDOW rows, K columns
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(4) var<storage, read> w: array<f32>;
 
 var<workgroup> tile: array<vec4f, TILE>;
 var<private> acc: array<vec4f, 8>;
 var<private> lane: u32;
 var<private> first: u32;
 
+fn w_at(row: u32, k4: u32) -> vec4f {
+  let i = row * K + 4u * k4;
+  return vec4f(w[i], w[i + 1u], w[i + 2u], w[i + 3u]);
+}
+
 fn accumulate(k: u32) {
-  let w0 = w_0(lane, first + k);
-  let w1 = w_1(lane, first + k);
-  let w2 = w_2(lane, first + k);
-  let w3 = w_3(lane, first + k);
+  let w0 = w_at(lane, first + k);
+  let w1 = w_at(WINDOW + lane, first + k);
+  let w2 = w_at(2u * WINDOW + lane, first + k);
+  let w3 = w_at(3u * WINDOW + lane, first + k);
   //# for r in 8
   {
     let a = tile[$r * CHUNK4 + k];
@@ -42,7 +44,6 @@ fn accumulate(k: u32) {
   }
   //# end
 }
-//# repeat accumulate CHUNK4
 
 // Columns k .. k+3 of row m, zero past either end.
 fn x_at(m: u32, k: u32) -> vec4f {
@@ -58,18 +59,18 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
   let m = group.y * 8u;
   var bias = vec4f(0.0);
   //# if BIAS
-  bias = f32(1u - part.z) * vec4f(
-    b[part.x + lane],
-    b[min(part.x + WINDOW + lane, N - 1u)],
-    b[min(part.x + 2u * WINDOW + lane, N - 1u)],
-    b[min(part.x + 3u * WINDOW + lane, N - 1u)],
+  bias = vec4f(
+    b[lane],
+    b[min(WINDOW + lane, N - 1u)],
+    b[min(2u * WINDOW + lane, N - 1u)],
+    b[min(3u * WINDOW + lane, N - 1u)],
   );
   //# end
   //# for r in 8
   acc[$r] = bias;
   //# end
   //# loop c in CHUNKS
-  first = part.y + $c * CHUNK4;
+  first = $c * CHUNK4;
   //# loop i in STAGES
   {
     let q = $i * LANES + l;
@@ -77,17 +78,18 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
   }
   //# end
   workgroupBarrier();
-  repeat_accumulate();
+  for (var at = 0u; at < CHUNK4; at++) {
+    accumulate(at);
+  }
   workgroupBarrier();
   //# end
   //# for j in 4
   {
-    let n = part.x + $j * WINDOW + column;
+    let n = $j * WINDOW + column;
     if (column < WINDOW && n < N) {
       //# for r in 8
       if (m + $r < size.x) {
-        let i = (m + $r) * N + n;
-        y[i] = acc[$r][$j] + select(0.0, y[i], part.z == 1u);
+        y[(m + $r) * N + n] = acc[$r][$j];
       }
       //# end
     }

@@ -4,32 +4,33 @@
 //
 // binding  access      what                          shape
 // 0        uniform     .x: rows M
-// 1        uniform     .x: first row N0 of W in this dispatch, .y: 0 to store, 1 to add to dx,
-//                      .z: rows of W in this dispatch
-// 2        read        dy                            [M,N]
-// 3        read_write  dx                            [M,K]
-// 4        weights     W, one window of WINDOW rows  [N,K]
+// 1        read        dy                            [M,N]
+// 2        read_write  dx                            [M,K]
+// 3        read        W                             [N,K]
 //
 // An invocation computes 4 neighbouring columns of 8 rows.
 // Workgroups: (ceil(K4 / LANES), ceil(M / 8)), K4 = ceil(K / 4).
 
 @group(0) @binding(0) var<uniform> size: vec4u;
-@group(0) @binding(1) var<uniform> part: vec4u;
-@group(0) @binding(2) var<storage, read> dy: array<f32>;
-@group(0) @binding(3) var<storage, read_write> dx: array<f32>;
-//# weights w at 4: 1 windows of WINDOW rows, K columns
+@group(0) @binding(1) var<storage, read> dy: array<f32>;
+@group(0) @binding(2) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(3) var<storage, read> w: array<f32>;
 
 var<workgroup> tile: array<vec4f, TILE>;
 var<private> acc: array<vec4f, 8>;
 var<private> lane: u32;
 var<private> first: u32;
 
+fn w_at(row: u32) -> vec4f {
+  let i = min(row, N - 1u) * K + 4u * lane;
+  return vec4f(w[i], w[i + 1u], w[i + 2u], w[i + 3u]);
+}
+
 fn accumulate(n: u32) {
-  let last = part.z - 1u;
-  let w0 = w_0(min(first + 4u * n, last), lane);
-  let w1 = w_0(min(first + 4u * n + 1u, last), lane);
-  let w2 = w_0(min(first + 4u * n + 2u, last), lane);
-  let w3 = w_0(min(first + 4u * n + 3u, last), lane);
+  let w0 = w_at(first + 4u * n);
+  let w1 = w_at(first + 4u * n + 1u);
+  let w2 = w_at(first + 4u * n + 2u);
+  let w3 = w_at(first + 4u * n + 3u);
   //# for r in 8
   {
     let a = tile[$r * CHUNK4 + n];
@@ -40,12 +41,11 @@ fn accumulate(n: u32) {
   }
   //# end
 }
-//# repeat accumulate CHUNK4
 
-// Columns n .. n+3 of row m, counted from N0; zero past the end of the rows or of the part.
+// Columns n .. n+3 of row m, zero past either end.
 fn dy_at(m: u32, n: u32) -> vec4f {
-  let i = min(m, size.x - 1u) * N + part.x + n;
-  let inside = (vec4u(n) + vec4u(0u, 1u, 2u, 3u) < vec4u(part.z)) & vec4<bool>(m < size.x);
+  let i = min(m, size.x - 1u) * N + n;
+  let inside = (vec4u(n) + vec4u(0u, 1u, 2u, 3u) < vec4u(N)) & vec4<bool>(m < size.x);
   return select(vec4f(0.0), vec4f(dy[i], dy[i + 1u], dy[i + 2u], dy[i + 3u]), inside);
 }
 
@@ -66,7 +66,9 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
   }
   //# end
   workgroupBarrier();
-  repeat_accumulate();
+  for (var at = 0u; at < CHUNK4; at++) {
+    accumulate(at);
+  }
   workgroupBarrier();
   //# end
   //# for j in 4
@@ -75,8 +77,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     if (k < K) {
       //# for r in 8
       if (m + $r < size.x) {
-        let i = (m + $r) * K + k;
-        dx[i] = acc[$r][$j] + select(0.0, dx[i], part.y == 1u);
+        dx[(m + $r) * K + k] = acc[$r][$j];
       }
       //# end
     }

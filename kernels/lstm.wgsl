@@ -14,7 +14,7 @@
 // 3        read_write  h                                                 [N,H]
 // 4        read_write  c                                                 [N,H]
 // 5        read_write  gates: i, f, g, o after their activations         [N,4H]
-// 6...     weights     W_hh, a window a gate: 4 windows of H rows        [4H,H]
+// 6        read        W_hh                                              [4H,H]
 //
 // The j-th row of a step belongs to the same sequence as the j-th row of the step before. An
 // invocation computes one unit, its four gates, of 8 rows.
@@ -26,7 +26,7 @@
 @group(0) @binding(3) var<storage, read_write> h: array<f32>;
 @group(0) @binding(4) var<storage, read_write> c: array<f32>;
 @group(0) @binding(5) var<storage, read_write> gates: array<f32>;
-//# weights w at 6: 4 windows of H rows, H columns
+@group(0) @binding(6) var<storage, read> w: array<f32>;
 //# include activations
 
 var<workgroup> tile: array<vec4f, TILE>;
@@ -34,11 +34,16 @@ var<private> acc: array<vec4f, 8>;
 var<private> unit: u32;
 var<private> first: u32;
 
+fn w_at(row: u32, k4: u32) -> vec4f {
+  let i = row * H + 4u * k4;
+  return vec4f(w[i], w[i + 1u], w[i + 2u], w[i + 3u]);
+}
+
 fn accumulate(k: u32) {
-  let w0 = w_0(unit, first + k);
-  let w1 = w_1(unit, first + k);
-  let w2 = w_2(unit, first + k);
-  let w3 = w_3(unit, first + k);
+  let w0 = w_at(unit, first + k);
+  let w1 = w_at(H + unit, first + k);
+  let w2 = w_at(2u * H + unit, first + k);
+  let w3 = w_at(3u * H + unit, first + k);
   //# for r in 8
   {
     let a = tile[$r * CHUNK4 + k];
@@ -49,7 +54,6 @@ fn accumulate(k: u32) {
   }
   //# end
 }
-//# repeat accumulate CHUNK4
 
 // Units k .. k+3 of row j of h[t-1], zero before the first step and past either end.
 fn h_at(j: u32, k: u32) -> vec4f {
@@ -83,7 +87,9 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
   }
   //# end
   workgroupBarrier();
-  repeat_accumulate();
+  for (var at = 0u; at < CHUNK4; at++) {
+    accumulate(at);
+  }
   workgroupBarrier();
   //# end
   //# for r in 8

@@ -15,10 +15,10 @@
 // 3        read        gates: i, f, g, o                                 [N,4H]
 // 4        read_write  carry                                             [B,H]
 // 5        read_write  dz                                                [N,4H]
-// 6...     weights     W_hh, each gate's part transposed: 4 windows of H rows  [4,H,H]
+// 6        read        W_hh, each gate's part transposed                 [4,H,H]
 //
-// An invocation computes one unit of 8 rows. The rows of dz[t+1] wait in workgroup memory: those of
-// all gates at once (ONCE = 1), or CHUNK4 vec4 of one gate at a time.
+// An invocation computes one unit of 8 rows. The rows of dz[t+1] wait in workgroup memory, CHUNK4
+// vec4 of one gate at a time.
 // Workgroups: (ceil(H / LANES), ceil(rows / 8)). K4 = ceil(H / 4).
 
 @group(0) @binding(0) var<uniform> step: vec4u;
@@ -27,7 +27,7 @@
 @group(0) @binding(3) var<storage, read> gates: array<f32>;
 @group(0) @binding(4) var<storage, read_write> carry: array<f32>;
 @group(0) @binding(5) var<storage, read_write> dz: array<f32>;
-//# weights w at 6: 4 windows of H rows, H columns
+@group(0) @binding(6) var<storage, read> w: array<f32>;
 //# include activations
 
 var<workgroup> tile: array<vec4f, TILE>;
@@ -35,21 +35,19 @@ var<private> acc: array<f32, 8>;
 var<private> unit: u32;
 var<private> first: u32;
 
-//# for g in 4
-fn accumulate_$g(n: u32) {
-  let w = w_$g(unit, first + n);
+fn accumulate(g: u32, n: u32) {
+  let i = (g * H + unit) * H + 4u * (first + n);
+  let w0 = vec4f(w[i], w[i + 1u], w[i + 2u], w[i + 3u]);
   //# for r in 8
   {
-    let a = tile[$g * GATE + $r * CHUNK4 + n];
-    acc[$r] += a.x * w.x;
-    acc[$r] += a.y * w.y;
-    acc[$r] += a.z * w.z;
-    acc[$r] += a.w * w.w;
+    let a = tile[$r * CHUNK4 + n];
+    acc[$r] += a.x * w0.x;
+    acc[$r] += a.y * w0.y;
+    acc[$r] += a.z * w0.z;
+    acc[$r] += a.w * w0.w;
   }
   //# end
 }
-//# repeat accumulate_$g CHUNK4
-//# end
 
 // Units n .. n+3 of gate g of row j of dz[t+1], zero for sequences that have ended.
 fn dz_at(j: u32, g: u32, n: u32) -> vec4f {
@@ -66,35 +64,20 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
   //# for r in 8
   acc[$r] = 0.0;
   //# end
-  //# if ONCE
-  first = 0u;
-  //# for g in 4
-  //# for i in STAGES
-  {
-    let q = $i * LANES + l;
-    tile[$g * GATE + q] = dz_at(j + q / CHUNK4, $gu, 4u * (q % CHUNK4));
-  }
-  //# end
-  //# end
-  workgroupBarrier();
-  //# for g in 4
-  repeat_accumulate_$g();
-  //# end
-  //# end
-  //# if PHASES
-  //# for g in 4
+  //# loop g in 4
   //# loop c in CHUNKS
   first = $c * CHUNK4;
   //# loop i in STAGES
   {
     let q = $i * LANES + l;
-    tile[$g * GATE + q] = dz_at(j + q / CHUNK4, $gu, 4u * (first + q % CHUNK4));
+    tile[q] = dz_at(j + q / CHUNK4, $g, 4u * (first + q % CHUNK4));
   }
   //# end
   workgroupBarrier();
-  repeat_accumulate_$g();
+  for (var at = 0u; at < CHUNK4; at++) {
+    accumulate($g, at);
+  }
   workgroupBarrier();
-  //# end
   //# end
   //# end
   let at_first = step.z == 0xffffffffu;

@@ -6,8 +6,11 @@
  * | --- | --- |
  * | `//# for r in 8` ... `//# end` | the lines 8 times, `$r` being 0 to 7 |
  * | `//# loop c in CHUNKS` ... `//# end` | the same as a loop, or written out when straight |
- * | `//# repeat f COUNT` | `fn repeat_f()` calling `f(0u)`, `f(1u)`, ...: a loop, or nested functions when straight |
- * | `//# weights w at 5: 4 windows of ROWS rows, COLS columns` | `fn w_0(row, column4) -> vec4f` for each window of a matrix, read from uniform windows or from storage |
+ * | `//# windows w at 5: 4 of COLUMNS` | 4 uniform windows of 64 KiB and `fn w_0(i) -> vec4f` to `w_3`, elements i to i+3 |
+ * | `//# rows y at 4: of COLUMNS` | storage and `fn y_get(i) -> vec4f`, `fn y_set(i, v, n)`, elements i to i+3 or the first n of them |
+ * | `//# table x at 2: of COLUMNS` | storage that is only read, and `fn x_get(i) -> vec4f` |
+ * | `//# span at 0: of N` | `fn first_element()` and `fn element_count()` of an elementwise launch |
+ * | `//# elements x at 1: of N` | `fn x_at(i) -> vec4f`, elements i to i+3 of the launch, from storage or a window |
  * | `//# if NAME` ... `//# end` | the lines if the constant is not 0 |
  * | `//# include name` | another file |
  *
@@ -16,6 +19,7 @@
 
 import activations from "./activations.wgsl" with { type: "text" };
 import adam from "./adam.wgsl" with { type: "text" };
+import adamWindowed from "./adam_windowed.wgsl" with { type: "text" };
 import adamFactors from "./adam_factors.wgsl" with { type: "text" };
 import binary from "./binary.wgsl" with { type: "text" };
 import copyColumns from "./copy_columns.wgsl" with { type: "text" };
@@ -23,9 +27,17 @@ import dropout from "./dropout.wgsl" with { type: "text" };
 import globalNorm from "./global_norm.wgsl" with { type: "text" };
 import globalNormTotal from "./global_norm_total.wgsl" with { type: "text" };
 import linear from "./linear.wgsl" with { type: "text" };
+import linearWindowed from "./linear_windowed.wgsl" with { type: "text" };
 import linearBackwardInput from "./linear_backward_input.wgsl" with { type: "text" };
+import linearBackwardInputWindowed from "./linear_backward_input_windowed.wgsl" with {
+  type: "text",
+};
 import linearBackwardWeight from "./linear_backward_weight.wgsl" with { type: "text" };
+import linearBackwardWeightWindowed from "./linear_backward_weight_windowed.wgsl" with {
+  type: "text",
+};
 import lstm from "./lstm.wgsl" with { type: "text" };
+import lstmWindowed from "./lstm_windowed.wgsl" with { type: "text" };
 import philox from "./philox.wgsl" with { type: "text" };
 import previousRows from "./previous_rows.wgsl" with { type: "text" };
 import scale from "./scale.wgsl" with { type: "text" };
@@ -33,10 +45,10 @@ import sgd from "./sgd.wgsl" with { type: "text" };
 import splitKey from "./split_key.wgsl" with { type: "text" };
 import sum from "./sum.wgsl" with { type: "text" };
 import sumBackward from "./sum_backward.wgsl" with { type: "text" };
-import sumRows from "./sum_rows.wgsl" with { type: "text" };
 import unary from "./unary.wgsl" with { type: "text" };
 import unaryBackward from "./unary_backward.wgsl" with { type: "text" };
 import lstmBackward from "./lstm_backward.wgsl" with { type: "text" };
+import lstmBackwardWindowed from "./lstm_backward_windowed.wgsl" with { type: "text" };
 import batchNorm from "./batch_norm.wgsl" with { type: "text" };
 import batchNormBackward from "./batch_norm_backward.wgsl" with { type: "text" };
 import crossEntropy from "./cross_entropy.wgsl" with { type: "text" };
@@ -55,16 +67,22 @@ const files: Readonly<Record<string, string>> = {
   activations,
   adam,
   adam_factors: adamFactors,
+  adam_windowed: adamWindowed,
   binary,
   copy_columns: copyColumns,
   dropout,
   global_norm: globalNorm,
   global_norm_total: globalNormTotal,
   linear,
+  linear_windowed: linearWindowed,
   linear_backward_input: linearBackwardInput,
+  linear_backward_input_windowed: linearBackwardInputWindowed,
   linear_backward_weight: linearBackwardWeight,
+  linear_backward_weight_windowed: linearBackwardWeightWindowed,
   lstm,
+  lstm_windowed: lstmWindowed,
   lstm_backward: lstmBackward,
+  lstm_backward_windowed: lstmBackwardWindowed,
   philox,
   previous_rows: previousRows,
   scale,
@@ -72,7 +90,6 @@ const files: Readonly<Record<string, string>> = {
   split_key: splitKey,
   sum,
   sum_backward: sumBackward,
-  sum_rows: sumRows,
   unary,
   unary_backward: unaryBackward,
   batch_norm: batchNorm,
@@ -96,8 +113,8 @@ export interface Expansion {
   readonly constants: Readonly<Record<string, number | { readonly f32: number }>>;
   /** Write loops out: fast on software adapters, which mask every access inside control flow. */
   readonly straight?: boolean;
-  /** Read weights from uniform buffers of at most 64 KiB, which software adapters gather faster. */
-  readonly uniformWeights?: boolean;
+  /** Read through uniform windows of 64 KiB, which software adapters gather faster. */
+  readonly windowed?: boolean;
 }
 
 type Constants = Expansion["constants"];
@@ -108,58 +125,75 @@ function valueOf(word: string, constants: Constants): number {
   return value;
 }
 
-/** Functions that call `name` with 0 .. count-1, at most 8 calls a function, no control flow. */
-function nestedCalls(name: string, count: number): string {
-  const text: string[] = [];
-  const emit = (n: number): string => {
-    if (n === 1) return name;
-    const own = `${name}_times_${n}`;
-    if (text.some((t) => t.startsWith(`fn ${own}(`))) return own;
-    const part = n <= 8 ? 1 : 8 ** Math.floor(Math.log(n - 1) / Math.log(8) + 1e-9);
-    const calls: string[] = [];
-    for (let at = 0; at < n; at += part) {
-      calls.push(`  ${emit(Math.min(part, n - at))}(at + ${at}u);`);
-    }
-    text.push(`fn ${own}(at: u32) {\n${calls.join("\n")}\n}`);
-    return own;
-  };
-  const top = emit(count);
-  return `${text.join("\n")}\nfn repeat_${name}() {\n  ${top}(0u);\n}`;
+/** Uniform windows of 64 KiB, and functions that read 4 elements from the `i`th on. */
+function windows(name: string, binding: number, count: number, aligned: boolean): string {
+  return Array.from({ length: count }, (_, j) => {
+    const one = (i: number): string => `${name}${j}[(at + ${i}u) >> 2u][(at + ${i}u) & 3u]`;
+    const read = aligned ? `${name}${j}[at >> 2u]` : `vec4f(${[0, 1, 2, 3].map(one).join(", ")})`;
+    return `@group(0) @binding(${binding + j}) var<uniform> ${name}${j}: array<vec4f, 4096>;\n` +
+      `fn ${name}_${j}(at: u32) -> vec4f {\n  return ${read};\n}`;
+  }).join("\n");
 }
 
-function weights(
-  name: string,
-  binding: number,
-  windows: number,
-  rows: number,
-  columns: number,
-  uniform: boolean,
-): string {
-  const lines: string[] = [];
-  if (!uniform) {
-    lines.push(`@group(0) @binding(${binding}) var<storage, read> ${name}: array<f32>;`);
-  }
-  for (let j = 0; j < windows; j++) {
-    if (uniform) {
-      lines.push(
-        `@group(0) @binding(${binding + j}) var<uniform> ${name}${j}: array<vec4f, ${
-          rows * columns / 4
-        }>;`,
-        `fn ${name}_${j}(row: u32, column4: u32) -> vec4f {`,
-        `  return ${name}${j}[row * ${columns / 4}u + column4];`,
-        `}`,
-      );
-    } else {
-      lines.push(
-        `fn ${name}_${j}(row: u32, column4: u32) -> vec4f {`,
-        `  let i = (row + ${j * rows}u) * ${columns}u + 4u * column4;`,
-        `  return vec4f(${name}[i], ${name}[i + 1u], ${name}[i + 2u], ${name}[i + 3u]);`,
-        `}`,
-      );
-    }
-  }
-  return lines.join("\n");
+/** Storage, and functions that read and write 4 elements, or the first `n`, from the `i`th on. */
+function rows(name: string, binding: number, aligned: boolean, written: boolean): string {
+  const access = written ? "read_write" : "read";
+  const declared = `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: `;
+  const get = `fn ${name}_get(at: u32) -> vec4f`;
+  const set = `fn ${name}_set(at: u32, values: vec4f, count: u32)`;
+  const one = (i: number): string =>
+    `  if (count > ${i}u) {\n    ${name}[at + ${i}u] = values[${i}];\n  }\n`;
+  const each = [0, 1, 2, 3].map((i) => `${name}[at + ${i}u]`).join(", ");
+  const [type, read, write] = aligned
+    ? ["vec4f", `${name}[at >> 2u]`, `  if (count > 0u) {\n    ${name}[at >> 2u] = values;\n  }\n`]
+    : ["f32", `vec4f(${each})`, [0, 1, 2, 3].map(one).join("")];
+  return `${declared}array<${type}>;\n${get} {\n  return ${read};\n}` +
+    (written ? `\n${set} {\n${write}}` : "");
 }
+
+/** The rows that a launch of an elementwise kernel computes: all of them, or a chunk. */
+function span(binding: number, columns: string, windowed: boolean): string {
+  const declared = `@group(0) @binding(${binding}) var<uniform> span: `;
+  const [type, first, rows] = windowed
+    ? ["array<vec4u, 2>", "span[0].x", "span[0].y"]
+    : ["vec4u", "0u", "span.x"];
+  return `${declared}${type};\n` +
+    `fn first_element() -> u32 {\n  return ${first} * ${columns};\n}\n` +
+    `fn element_count() -> u32 {\n  return ${rows} * ${columns};\n}`;
+}
+
+/** A function that reads 4 elements from the `i`th of the launch's rows on. */
+function elements(name: string, binding: number, aligned: boolean, windowed: boolean): string {
+  const declared = `@group(0) @binding(${binding}) var`;
+  const read = `fn ${name}_at(at: u32) -> vec4f`;
+  if (windowed) {
+    return `${windows(name, binding, 1, aligned)}\n${read} {\n` +
+      `  return ${name}_0(first_element() % 64u + at);\n}`;
+  }
+  const each = [0, 1, 2, 3].map((j) => `${name}[at + ${j}u]`).join(", ");
+  return aligned
+    ? `${declared}<storage, read> ${name}: array<vec4f>;\n${read} {\n  return ${name}[at >> 2u];\n}`
+    : `${declared}<storage, read> ${name}: array<f32>;\n${read} {\n  return vec4f(${each});\n}`;
+}
+
+/** What every kernel that reads windows needs. */
+const windowFunctions = `
+// Place of a row's first element in a window that starts at the multiple of 64 elements before it.
+fn start(row: u32, columns: u32) -> u32 {
+  return (row * columns) % 64u;
+}
+
+// Elements k .. k+3 of a row of \`columns\`, zero past its end.
+fn inside(v: vec4f, k: u32, columns: u32) -> vec4f {
+  let here = vec4u(k) + vec4u(0u, 1u, 2u, 3u) < vec4u(columns);
+  return select(v, select(vec4f(0.0), v, here), columns % 4u != 0u);
+}
+
+// A row's elements, zero if there is no such row.
+fn below(v: vec4f, row: u32, rows: u32) -> vec4f {
+  return select(v, select(vec4f(0.0), v, row < rows), rows % 4u != 0u);
+}
+`;
 
 function expandLines(lines: readonly string[], expansion: Expansion): string[] {
   const { constants, straight = false } = expansion;
@@ -192,25 +226,21 @@ function expandLines(lines: readonly string[], expansion: Expansion): string[] {
         const loop = `${variable}_loop`;
         out.push(`for (var ${loop} = 0u; ${loop} < ${count}u; ${loop}++) {`, ...put(loop), "}");
       }
-    } else if (words[1] === "repeat") {
-      const count = valueOf(words[3], constants);
-      out.push(
-        straight ? nestedCalls(words[2], count) : `fn repeat_${words[2]}() {\n` +
-          `  for (var at = 0u; at < ${count}u; at++) {\n    ${words[2]}(at);\n  }\n}`,
-      );
-    } else if (words[1] === "weights") {
-      const [, name, binding, windows, rows, columns] =
-        /weights (\w+) at (\d+): (\w+) windows of (\w+) rows, (\w+) columns/.exec(lines[at])!;
-      out.push(
-        weights(
-          name,
-          Number(binding),
-          valueOf(windows, constants),
-          valueOf(rows, constants),
-          valueOf(columns, constants),
-          expansion.uniformWeights ?? false,
-        ),
-      );
+    } else if (words[1] === "windows") {
+      const [, name, binding, count, columns] = /windows (\w+) at (\d+): (\w+) of (\w+)/
+        .exec(lines[at])!;
+      const aligned = valueOf(columns, constants) % 4 === 0;
+      out.push(windows(name, Number(binding), valueOf(count, constants), aligned));
+    } else if (words[1] === "span") {
+      out.push(span(Number(words[3].replace(":", "")), words[5], expansion.windowed ?? false));
+    } else if (words[1] === "elements") {
+      const [, name, binding, columns] = /elements (\w+) at (\d+): of (\w+)/.exec(lines[at])!;
+      const aligned = valueOf(columns, constants) % 4 === 0;
+      out.push(elements(name, Number(binding), aligned, expansion.windowed ?? false));
+    } else if (words[1] === "rows" || words[1] === "table") {
+      const [, name, binding, columns] = /(\w+) at (\d+): of (\w+)/.exec(lines[at])!;
+      const written = words[1] === "rows";
+      out.push(rows(name, Number(binding), valueOf(columns, constants) % 4 === 0, written));
     } else if (words[1] === "include") {
       out.push(files[words[2]]);
     } else {
@@ -234,5 +264,6 @@ export function kernelSource(kernel: string, expansion: Expansion): string {
       ? `const ${name}: u32 = ${value}u;`
       : `const ${name}: f32 = ${value.f32};`
   );
-  return [...constants, ...expandLines(text.split("\n"), expansion)].join("\n");
+  const shared = expansion.windowed ? [windowFunctions] : [];
+  return [...constants, ...shared, ...expandLines(text.split("\n"), expansion)].join("\n");
 }

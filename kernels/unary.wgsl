@@ -5,31 +5,29 @@
 //   TANH     f(x) = tanh(x)
 //
 // binding  access      what                          shape
-// 0        uniform     .x: rows M
+// 0        span        rows M
 // 1        read        x                             [M,N]
 // 2        read_write  y                             [M,N]
 //
-// Workgroups: elements / 64, at most 65535 in x.
+// An invocation computes 4 elements. Workgroups: elements / 256, at most 65535 in x.
 
-@group(0) @binding(0) var<uniform> size: vec4u;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
-
+//# span at 0: of N
+//# elements x at 1: of N
 //# include activations
+//# rows y at 2: of N
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3u) {
-  let i = id.y * 65535u * 64u + id.x;
+  let i = 4u * (id.y * 65535u * 64u + id.x);
+  let x = x_at(i);
   //# if RELU
-  let value = select(x[i], 0.0, x[i] <= 0.0);
+  let value = select(x, vec4f(0.0), x <= vec4f(0.0));
   //# end
   //# if SIGMOID
-  let value = sigmoid4(vec4f(x[i])).x;
+  let value = sigmoid4(x);
   //# end
   //# if TANH
-  let value = tanh1(x[i]);
+  let value = tanh4(x);
   //# end
-  if (i < size.x * N) {
-    y[i] = value;
-  }
+  y_set(first_element() + i, value, select(0u, min(4u, element_count() - i), i < element_count()));
 }

@@ -5,31 +5,30 @@
 //   TANH     dx = (1 - y²) dy
 //
 // binding  access      what                          shape
-// 0        uniform     .x: rows M
+// 0        span        rows M
 // 1        read        y                             [M,N]
 // 2        read        dy                            [M,N]
 // 3        read_write  dx                            [M,N]
 //
-// Workgroups: elements / 64, at most 65535 in x.
+// An invocation computes 4 elements. Workgroups: elements / 256, at most 65535 in x.
 
-@group(0) @binding(0) var<uniform> size: vec4u;
-@group(0) @binding(1) var<storage, read> y: array<f32>;
-@group(0) @binding(2) var<storage, read> dy: array<f32>;
-@group(0) @binding(3) var<storage, read_write> dx: array<f32>;
+//# span at 0: of N
+//# elements y at 1: of N
+//# elements dy at 2: of N
+//# rows dx at 3: of N
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3u) {
-  let i = id.y * 65535u * 64u + id.x;
+  let i = 4u * (id.y * 65535u * 64u + id.x);
+  let y = y_at(i);
   //# if RELU
-  let value = select(0.0, dy[i], y[i] > 0.0);
+  let value = select(vec4f(0.0), dy_at(i), y > vec4f(0.0));
   //# end
   //# if SIGMOID
-  let value = y[i] * (1.0 - y[i]) * dy[i];
+  let value = y * (1.0 - y) * dy_at(i);
   //# end
   //# if TANH
-  let value = (1.0 - y[i] * y[i]) * dy[i];
+  let value = (1.0 - y * y) * dy_at(i);
   //# end
-  if (i < size.x * N) {
-    dx[i] = value;
-  }
+  dx_set(first_element() + i, value, select(0u, min(4u, element_count() - i), i < element_count()));
 }

@@ -13,6 +13,8 @@ export interface AdapterDescription {
   readonly name: string;
   /** Whether it is a software adapter that runs best on straight-line kernels. */
   readonly straight: boolean;
+  /** Most bytes of a buffer that a kernel can bind. */
+  readonly maxBindingBytes: number;
 }
 
 /** How to open a device. */
@@ -22,6 +24,12 @@ export interface DeviceOptions {
    * compute the same.
    */
   readonly kernels?: "straight" | "loop";
+  /**
+   * Sizes of buffers and bindings to open with. `adapter`, the default: the largest that the adapter
+   * has. `default`: those that WebGPU promises on every adapter, 256 MiB a buffer and 128 MiB a
+   * binding, to see whether a model would run anywhere.
+   */
+  readonly limits?: "default" | "adapter";
 }
 
 /** GPU memory. */
@@ -52,8 +60,8 @@ export interface OpenDevice extends Device {
   check(): void;
 }
 
-/** How a kernel uses a binding. */
-export type BindingAccess = "read" | "write" | "uniform";
+/** How a kernel uses a binding; `moving` is `uniform` with an offset given at each launch. */
+export type BindingAccess = "read" | "write" | "uniform" | "moving";
 
 /** A pipeline and the layout of its only bind group. */
 export interface Pipeline {
@@ -71,6 +79,7 @@ const bufferType: Readonly<Record<BindingAccess, GPUBufferBindingType>> = {
   read: "read-only-storage",
   write: "storage",
   uniform: "uniform",
+  moving: "uniform",
 };
 
 const noAdapter =
@@ -95,8 +104,12 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   if (!adapter) throw new InputError(noAdapter);
   const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
   const gpu = await adapter.requestDevice({
-    requiredLimits: { maxBufferSize, maxStorageBufferBindingSize },
+    requiredLimits: options.limits === "default"
+      ? {}
+      : { maxBufferSize, maxStorageBufferBindingSize },
   });
+  const maxBindingBytes = gpu.limits.maxStorageBufferBindingSize;
+  const maxBytes = Math.floor((gpu.limits.maxBufferSize - SLACK) / 256) * 256;
   const name = adapter.info.description || adapter.info.device || adapter.info.vendor ||
     "unnamed adapter";
   const straight = options.kernels === undefined
@@ -127,7 +140,7 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
         entries: access.map((a, binding) => ({
           binding,
           visibility: GPUShaderStage.COMPUTE,
-          buffer: { type: bufferType[a] },
+          buffer: { type: bufferType[a], hasDynamicOffset: a === "moving" },
         })),
       });
       layouts.set(key, layout);
@@ -136,7 +149,7 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   }
 
   const device: OpenDevice = {
-    adapter: { name, straight },
+    adapter: { name, straight, maxBindingBytes },
     gpu,
     get liveBytes(): number {
       return liveBytes;
@@ -144,15 +157,15 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
     allocate(bytes: number): Memory {
       // Sizes are rounded so that memory given back fits later requests of about its size.
       const step = Math.max(256, 2 ** (Math.floor(Math.log2(Math.max(bytes, 1))) - 2));
-      const rounded = Math.ceil(bytes / step) * step;
+      const rounded = Math.max(bytes, Math.min(Math.ceil(bytes / step) * step, maxBytes));
       const found = free.get(rounded)?.pop();
       liveBytes += rounded;
       if (found !== undefined) return found;
-      if (rounded + SLACK > maxBufferSize) {
+      if (rounded > maxBytes) {
         liveBytes -= rounded;
         throw new InputError(
-          `a buffer of ${rounded} bytes is needed, but ${name} allows ${maxBufferSize}: make the ` +
-            "model or the batch smaller",
+          `a buffer of ${rounded} bytes is needed, but ${name} allows ${maxBytes}: make the model ` +
+            "or the batch smaller",
         );
       }
       const buffer = gpu.createBuffer({

@@ -18,12 +18,17 @@ export type Extent =
 export type BufferReference =
   | { readonly input: number }
   | { readonly output: number }
-  /** Memory for this node only, by name; `size` in 4-byte elements. */
-  | { readonly scratch: string; readonly size: number }
+  /**
+   * Memory for this node only, by name; `size` in 4-byte elements. With `turn`, two such memories that
+   * change places with each iteration, so that a step can read what the one before wrote.
+   */
+  | { readonly scratch: string; readonly size: number; readonly turn?: "now" | "before" }
   /** `vec4u(extent, 0, 0, 0)`. */
   | { readonly extent: Extent }
   /** `vec4u` of constants. */
   | { readonly values: readonly [number, number, number, number] }
+  /** `vec4u` of constants for each of `Dispatch.parts`. */
+  | { readonly parts: readonly (readonly [number, number, number, number])[] }
   /** `vec4u` that changes with the iteration (see `Dispatch.each`). */
   | { readonly iteration: true }
   /** Packed row of the previous step of each packed row, 0xffffffff at the first step: `u32[N]`. */
@@ -34,15 +39,21 @@ export type Binding = BufferReference & {
   readonly access: "read" | "write" | "uniform";
   /** First element bound and number of elements, for a window of a larger buffer. */
   readonly window?: { readonly offset: number; readonly size: number };
-  /** The binding moves on by a chunk's rows with each iteration over chunks. */
-  readonly moves?: boolean;
+  /**
+   * A uniform window that moves with the iteration, by `by` elements for each row before: the
+   * iteration's first row, the same row of the step before, or the first sequence of the block. It
+   * starts at the multiple of 64 elements at or before that.
+   */
+  readonly moves?: { readonly with: "rows" | "previousRows" | "block"; readonly by: number };
+  /** Elements that the window moves on with each part. */
+  readonly part?: number;
 };
 
 /** Extents of a run, as a dispatch's grid may need them. */
 export interface Iteration {
   /** Value of `Dispatch.rows`. */
   readonly rows: number;
-  /** Active sequences of the step, when `each` is over steps; otherwise `rows`. */
+  /** Sequences or rows of the iteration. */
   readonly active: number;
 }
 
@@ -59,17 +70,26 @@ export interface Dispatch {
   readonly grid: (iteration: Iteration) => readonly [number, number, number];
   /**
    * Launches the kernel once for each:
-   * - time step of a packing, binding `vec4u(offset, active, previous step's offset, next step's
-   *   active)`; the previous offset of the first step is 0xffffffff;
+   * - time step of a packing, and each block of at most `block` of its sequences, binding
+   *   `vec4u(first row, sequences, first row at the step before, sequences that have a next step)`
+   *   of the block and `vec4u(first sequence, 0, 0, 0)`; at the first step the third is 0xffffffff;
    * - chunk of `rows`, binding `vec4u(first row, rows of the chunk, 0, 0)`.
    */
   readonly each?:
-    | { readonly stepsOf: TracedPacking; readonly reversed: boolean }
+    | { readonly stepsOf: TracedPacking; readonly reversed: boolean; readonly block?: number }
     | { readonly chunk: number };
+  /** Launches the kernel this many times in each iteration. */
+  readonly parts?: number;
   /** Straight-line expansion of the kernel's repeats (software adapters). */
   readonly straight?: boolean;
-  /** Weights are read from uniform windows, which the bindings list one by one. */
-  readonly uniformWeights?: boolean;
+  /** The kernel reads through uniform windows (software adapters). */
+  readonly windowed?: boolean;
+  /** Windows of outputs that are copied to scratch memory before the kernel runs. */
+  readonly copies?: readonly {
+    readonly output: number;
+    readonly window: { readonly offset: number; readonly size: number };
+    readonly to: string;
+  }[];
   /** Output positions that must be all zero before the kernel runs. */
   readonly clear?: readonly number[];
 }

@@ -53,6 +53,8 @@ export type Attributes = Readonly<
 export interface Target {
   /** Straight-line kernels (software adapters) instead of looping ones (GPUs). */
   readonly straight: boolean;
+  /** Most bytes of a buffer that a kernel can bind. */
+  readonly maxBindingBytes: number;
 }
 
 /** A kind of computation: how it runs and how it is differentiated. */

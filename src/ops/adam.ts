@@ -1,20 +1,69 @@
 import { sizeOf, type Tensor } from "../core/tensor.ts";
 import type { Dispatch } from "../graph/dispatch.ts";
-import { type Node, type Operation, record, type Traced } from "../graph/graph.ts";
+import { type Node, type Operation, record, type Target, type Traced } from "../graph/graph.ts";
 import { elementGrid } from "./grid.ts";
+import { slabWindows } from "./slab_windows.ts";
+import { chunkRows, movingWindowOf } from "./windows.ts";
+
+type Constants = Dispatch["constants"];
+
+const factors = { scratch: "factors", size: 4 } as const;
+
+/** The kernel of GPUs: all in place. */
+function steps(node: Node, target: Target, constants: Constants): readonly Dispatch[] {
+  return slabWindows(sizeOf(node.inputs[0].shape), target).map((window) => ({
+    kernel: "adam",
+    constants: { S4: window.size / 4, ...constants },
+    bindings: [
+      { ...factors, access: "uniform" },
+      { input: 0, access: "read", window },
+      { output: 0, access: "write", window },
+      { output: 1, access: "write", window },
+      { output: 2, access: "write", window },
+    ],
+    rows: window.size / 4,
+    grid: () => elementGrid(window.size / 4),
+  }));
+}
+
+/** Bytes of a slab that the kernel of software adapters copies before it changes them. */
+const COPIED = 2 ** 22;
+
+/** The kernel of software adapters: what a launch reads it may not write, so it reads copies. */
+function windowedSteps(node: Node, target: Target, constants: Constants): readonly Dispatch[] {
+  const size = sizeOf(node.inputs[0].shape);
+  const before = ["p", "m", "v"].map((name) => `${name} before`);
+  const maxBindingBytes = Math.min(COPIED, target.maxBindingBytes);
+  return slabWindows(size, { maxBindingBytes }).map((window): Dispatch => ({
+    kernel: "adam_windowed",
+    windowed: true,
+    constants: { N: 4, ...constants },
+    bindings: [
+      { iteration: true, access: "uniform" },
+      { ...factors, access: "uniform" },
+      movingWindowOf({ input: 0 }, 4, "rows", window.offset / 4),
+      ...before.map((scratch) => movingWindowOf({ scratch, size: window.size }, 4, "rows")),
+      { output: 0, access: "write", window },
+      { output: 1, access: "write", window },
+      { output: 2, access: "write", window },
+    ],
+    copies: before.map((to, output) => ({ output, window, to })),
+    rows: window.size / 4,
+    each: { chunk: chunkRows(4) },
+    grid: ({ active }) => [Math.ceil(active / 64), 1, 1],
+  }));
+}
 
 const operation: Operation = {
   name: "adam",
   inPlace: [[2, 0], [3, 1], [4, 2], [5, 3]],
-  lower(node: Node): readonly Dispatch[] {
+  lower(node: Node, target: Target): readonly Dispatch[] {
     const { beta1, beta2, eps, weightDecay, maxNorm } = node.attributes as Record<string, number>;
-    const S4 = sizeOf(node.inputs[0].shape) / 4;
     const clip = node.inputs.length > 6;
     // Taken from float64: 1 - β in float32 would have lost most of its digits.
     const log = (beta: number): { readonly f32: number } => ({
       f32: Math.max(Math.log(beta), -100),
     });
-    const factors = { scratch: "factors", size: 4 };
     return [
       {
         kernel: "adam_factors",
@@ -33,26 +82,12 @@ const operation: Operation = {
         rows: 1,
         grid: () => [1, 1, 1],
       },
-      {
-        kernel: "adam",
-        constants: {
-          S4,
-
-          NEW1: { f32: 1 - beta1 },
-          NEW2: { f32: 1 - beta2 },
-          EPS: { f32: eps },
-          WEIGHT_DECAY: { f32: weightDecay },
-        },
-        bindings: [
-          { ...factors, access: "uniform" },
-          { input: 0, access: "read" },
-          { output: 0, access: "write" },
-          { output: 1, access: "write" },
-          { output: 2, access: "write" },
-        ],
-        rows: S4,
-        grid: () => elementGrid(S4),
-      },
+      ...(target.straight ? windowedSteps : steps)(node, target, {
+        NEW1: { f32: 1 - beta1 },
+        NEW2: { f32: 1 - beta2 },
+        EPS: { f32: eps },
+        WEIGHT_DECAY: { f32: weightDecay },
+      }),
     ];
   },
 };

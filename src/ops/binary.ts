@@ -5,7 +5,7 @@ import { scale } from "./scale.ts";
 
 function operation(name: "add" | "sub" | "mul", vjp: NonNullable<Operation["vjp"]>): Operation {
   const choice = { ADD: 0, SUB: 0, MUL: 0, [name.toUpperCase()]: 1 };
-  return { name, lower: (node) => [elementwise("binary", node, choice)], vjp };
+  return { name, lower: (node, target) => [elementwise("binary", node, target, choice)], vjp };
 }
 
 const addOperation = operation("add", (_node, [dy]) => [dy, dy]);

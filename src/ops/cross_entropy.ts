@@ -69,6 +69,8 @@ const operation: Operation = {
 
 const backward: Operation = {
   name: "cross_entropy_backward",
+  // [B,V] of a large vocabulary exists once: the gradient is written over the logits.
+  inPlace: [[1, 0]],
   lower(node: Node): readonly Dispatch[] {
     const logits = node.inputs[1];
     const V = logits.shape[1];
@@ -78,7 +80,6 @@ const backward: Operation = {
       bindings: [
         { extent: rowsOf(logits), access: "uniform" },
         { input: 0, access: "read" },
-        { input: 1, access: "read" },
         { input: 2, access: "read" },
         { input: 3, access: "read" },
         { input: 4, access: "read" },

@@ -5,12 +5,12 @@ import { keyOf } from "./split_key.ts";
 
 const operation: Operation = {
   name: "dropout",
-  lower(node) {
+  lower(node, target) {
     const rate = Number(node.attributes.rate);
     // A word u is below rate 2³² just where u / 2³² is below rate.
     const threshold = Math.min(Math.ceil(rate * 2 ** 32), 2 ** 32 - 1);
     const constants = { THRESHOLD: threshold, SCALE: { f32: 1 / (1 - rate) } };
-    return [elementwise("dropout", node, constants, 4)];
+    return [elementwise("dropout", node, target, constants, [1])];
   },
   vjp(node: Node, [dy]: readonly (Traced | undefined)[]): readonly (Traced | undefined)[] {
     const [, key] = node.inputs;

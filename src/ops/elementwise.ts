@@ -1,8 +1,9 @@
 import { formatShape, sizeOf, type Tensor } from "../core/tensor.ts";
 import type { Binding, Dispatch } from "../graph/dispatch.ts";
-import { type Node, type Spec, type Traced, traced } from "../graph/graph.ts";
+import { type Node, type Spec, type Target, type Traced, traced } from "../graph/graph.ts";
 import { elementGrid } from "./grid.ts";
 import { rowsOf } from "./rows.ts";
+import { chunkRows, movingWindowOf } from "./windows.ts";
 
 /**
  * The tensors in the graph.
@@ -22,37 +23,47 @@ export function floats(verb: string, ...tensors: readonly Tensor[]): readonly Tr
 }
 
 /**
- * A tensor as rows of N elements. Elements of tensors that are not packed are rows of one, so that
- * one pipeline serves all shapes.
+ * A tensor as rows of N elements. Elements of tensors that are not packed are rows of four, or of one
+ * where they do not come in fours, so that two pipelines serve all shapes.
  */
 export function elementRows(x: Spec): { readonly rows: Dispatch["rows"]; readonly N: number } {
-  return x.packing === undefined
-    ? { rows: sizeOf(x.shape), N: 1 }
-    : { rows: rowsOf(x), N: sizeOf(x.shape.slice(1)) };
+  if (x.packing !== undefined) return { rows: rowsOf(x), N: sizeOf(x.shape.slice(1)) };
+  const size = sizeOf(x.shape);
+  return size % 4 === 0 ? { rows: size / 4, N: 4 } : { rows: size, N: 1 };
 }
 
 /**
- * A dispatch over all elements of a node's first output, whose bindings are the number of rows, the
- * inputs, and the output. N, the elements of a row, is among the constants.
+ * A dispatch over all elements of a node's first output, four an invocation, whose bindings are its
+ * rows, the inputs, and the output. N, the elements of a row, is among the constants.
  *
- * @param perInvocation Elements that an invocation computes.
+ * @param scalars Positions of the inputs that are not of the output's shape.
  */
 export function elementwise(
   kernel: string,
   node: Node,
+  { straight }: Target,
   constants: Dispatch["constants"] = {},
-  perInvocation = 1,
+  scalars: readonly number[] = [],
 ): Dispatch {
   const { rows, N } = elementRows(node.outputs[0]);
+  // A chunk begins at a multiple of four elements.
+  const chunk = chunkRows(N);
+  const windowed = straight && chunk > 0;
+  const input = (_: unknown, input: number): Binding =>
+    windowed && !scalars.includes(input)
+      ? movingWindowOf({ input }, N, "rows")
+      : { input, access: "read" };
   return {
     kernel,
     constants: { N, ...constants },
     bindings: [
-      { extent: rows, access: "uniform" },
-      ...node.inputs.map((_, input): Binding => ({ input, access: "read" })),
+      windowed ? { iteration: true, access: "uniform" } : { extent: rows, access: "uniform" },
+      ...node.inputs.map(input),
       { output: 0, access: "write" },
     ],
     rows,
-    grid: ({ rows }) => elementGrid(Math.ceil(rows * N / perInvocation)),
+    ...(windowed ? { each: { chunk } } : {}),
+    grid: ({ active }) => elementGrid(Math.ceil(active * N / 4)),
+    windowed,
   };
 }

@@ -1,23 +1,43 @@
 import { sizeOf, type Tensor } from "../core/tensor.ts";
 import type { Tree } from "../core/tree.ts";
 import type { Dispatch } from "../graph/dispatch.ts";
-import { type Node, type Operation, record } from "../graph/graph.ts";
+import { type Node, type Operation, record, type Target } from "../graph/graph.ts";
+import { slabWindows } from "./slab_windows.ts";
+import { chunkRows, movingWindowOf } from "./windows.ts";
 import { ravel } from "./view.ts";
+
+/** Workgroups that sum so many elements. */
+const groupsOf = (size: number): number => Math.ceil(size / 8192);
 
 const operation: Operation = {
   name: "global_norm",
-  lower(node: Node): readonly Dispatch[] {
-    const S4 = sizeOf(node.inputs[0].shape) / 4;
-    const GROUPS = Math.ceil(S4 / 2048);
+  lower(node: Node, target: Target): readonly Dispatch[] {
+    const size = sizeOf(node.inputs[0].shape);
+    const { straight } = target;
+    const GROUPS = groupsOf(size);
     const sums = { scratch: "sums", size: 2 * GROUPS };
     return [
-      {
-        kernel: "global_norm",
-        constants: { S4, GROUPS },
-        bindings: [{ input: 0, access: "read" }, { ...sums, access: "write" }],
-        rows: GROUPS,
-        grid: () => [Math.min(GROUPS, 65535), Math.ceil(GROUPS / 65535), 1],
-      },
+      ...slabWindows(size, target).map((window): Dispatch => {
+        const rows = window.size / 4;
+        return {
+          kernel: "global_norm",
+          windowed: straight,
+          constants: { N: 4, FIRST: groupsOf(window.offset) },
+          bindings: [
+            straight ? { iteration: true, access: "uniform" } : { extent: rows, access: "uniform" },
+            straight
+              ? movingWindowOf({ input: 0 }, 4, "rows", window.offset / 4)
+              : { input: 0, access: "read", window },
+            { ...sums, access: "write" },
+          ],
+          rows,
+          ...(straight ? { each: { chunk: chunkRows(4) } } : {}),
+          grid: ({ active }) => {
+            const groups = groupsOf(4 * active);
+            return [Math.min(groups, 65535), Math.ceil(groups / 65535), 1];
+          },
+        };
+      }),
       {
         kernel: "global_norm_total",
         constants: { GROUPS },

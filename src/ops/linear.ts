@@ -1,182 +1,263 @@
 import { formatShape, type Tensor } from "../core/tensor.ts";
-import type { Dispatch } from "../graph/dispatch.ts";
+import type { Binding, Dispatch } from "../graph/dispatch.ts";
 import {
   type Node,
   type Operation,
   record,
+  type Spec,
   specLike,
   type Target,
   type Traced,
   traced,
 } from "../graph/graph.ts";
 import { rowsOf } from "./rows.ts";
-import { sumRows } from "./sum_rows.ts";
-import { chunking, fitsWindow, lanesFor, weightBindings, WINDOW_ELEMENTS } from "./windows.ts";
+import { chunking, chunkRows, lanesFor, movingWindowOf, windowOf, windowRows } from "./windows.ts";
 
-/** `count` equal parts of `size` rows, none longer than `most`; the last may overlap the one before. */
-function parts(size: number, most: number): { readonly length: number; readonly firsts: number[] } {
-  const count = Math.ceil(size / most);
-  const length = Math.min(size, Math.ceil(size / count / 16) * 16);
-  return {
-    length,
-    firsts: Array.from({ length: count }, (_, i) => Math.min(i * length, size - length)),
-  };
-}
+const moving: Binding = { iteration: true, access: "uniform" };
 
-function lower(node: Node, { straight }: Target): readonly Dispatch[] {
+/** The forward kernel of GPUs: rows of x wait in workgroup memory. */
+function tiledForward(node: Node): Dispatch {
   const [x, w] = node.inputs;
   const [N, K] = w.shape;
   const bias = node.inputs.length > 2;
   const { chunk4, chunks } = chunking(K);
-  const LANES = lanesFor(Math.ceil(N / 4), 64);
+  const WINDOW = Math.ceil(N / 4);
+  const LANES = lanesFor(WINDOW, 64);
   const STAGES = Math.ceil(8 * chunk4 / LANES);
-  const dispatch = (
-    first: number,
-    window: number,
-    windows: readonly number[] | undefined,
-    chunk: number,
-  ): Dispatch => ({
+  return {
     kernel: "linear",
     constants: {
       N,
       K,
-      WINDOW: window,
+      WINDOW,
       LANES,
       STAGES,
       TILE: STAGES * LANES,
       CHUNK4: chunk4,
-      CHUNKS: straight ? 1 : chunks,
+      CHUNKS: chunks,
       BIAS: bias ? 1 : 0,
     },
     bindings: [
       { extent: rowsOf(x), access: "uniform" },
-      { values: [first, chunk * chunk4, chunk > 0 ? 1 : 0, 0], access: "uniform" },
       { input: 0, access: "read" },
       { input: bias ? 2 : 0, access: "read" },
       { output: 0, access: "write" },
-      ...weightBindings({ input: 1 }, windows, window, K),
+      { input: 1, access: "read" },
     ],
     rows: rowsOf(x),
-    grid: ({ rows }) => [Math.ceil(window / LANES), Math.ceil(rows / 8), 1],
-    straight,
-    uniformWeights: windows !== undefined,
-  });
-  if (straight) {
-    // One dispatch a chunk of K, each adding to the ones before.
-    const everyChunk = Array.from({ length: chunks }, (_, chunk) => chunk);
-    // Each dispatch computes 4 windows of columns; the last may repeat some of the one before.
-    const most = Math.max(16, Math.floor(WINDOW_ELEMENTS / K / 16) * 16);
-    const { length, firsts } = parts(N, 4 * most);
-    const window = Math.ceil(length / 4);
-    const starts = firsts.map((first) => [0, 1, 2, 3].map((j) => first + j * window));
-    if (starts.flat().every((start) => fitsWindow(start, window, K))) {
-      return starts.flatMap((windows, i) =>
-        everyChunk.map((chunk) => dispatch(firsts[i], window, windows, chunk))
-      );
-    }
-    return everyChunk.map((chunk) => dispatch(0, Math.ceil(N / 4), undefined, chunk));
-  }
-  return [dispatch(0, Math.ceil(N / 4), undefined, 0)];
+    grid: ({ rows }) => [Math.ceil(WINDOW / LANES), Math.ceil(rows / 8), 1],
+  };
+}
+
+/** The first row of each part of `size` rows from `first` on, `step` at a time. */
+function partsOf(
+  size: number,
+  step: number,
+  first = 0,
+): readonly (readonly [number, number, number, number])[] {
+  return Array.from({ length: Math.ceil(size / step) }, (_, i) => [first + i * step, 0, 0, 0]);
+}
+
+/** The largest multiple of `step` up to `most`, at least `step`. */
+function multiple(most: number, step: number): number {
+  return Math.max(step, Math.floor(most / step) * step);
+}
+
+/** The forward kernel of software adapters. */
+function windowedForward(node: Node): Dispatch {
+  const [x, w] = node.inputs;
+  const [N, K] = w.shape;
+  const bias = node.inputs.length > 2;
+  // Windows of equal length, at multiples of 16 rows so that they need no rounding.
+  const least = Math.ceil(N / (4 * windowRows(K)));
+  const WINDOW = Math.min(multiple(windowRows(K), 16), Math.ceil(N / least / 4 / 16) * 16);
+  const parts = partsOf(N, 4 * WINDOW);
+  const LANES = 8;
+  return {
+    kernel: "linear_windowed",
+    windowed: true,
+    constants: { N, K, WINDOW, LANES, BIAS: bias ? 1 : 0 },
+    bindings: [
+      moving,
+      { parts, access: "uniform" },
+      movingWindowOf({ input: 0 }, K, "rows"),
+      { input: bias ? 2 : 0, access: "read" },
+      { output: 0, access: "write" },
+      ...[0, 1, 2, 3].map((j) => windowOf({ input: 1 }, K, j * WINDOW, 4 * WINDOW)),
+    ],
+    rows: rowsOf(x),
+    each: { chunk: chunkRows(K, 8) },
+    parts: parts.length,
+    grid: ({ active }) => [Math.ceil(WINDOW / 4 / LANES), Math.ceil(active / 8), 1],
+  };
+}
+
+function lower(node: Node, { straight }: Target): readonly Dispatch[] {
+  const K = node.inputs[1].shape[1];
+  return [straight && windowRows(K) >= 16 ? windowedForward(node) : tiledForward(node)];
 }
 
 function vjp(node: Node, [dy]: readonly (Traced | undefined)[]): readonly (Traced | undefined)[] {
   if (dy === undefined) return [];
   const [x, w] = node.inputs;
   const dx = record(backwardInput, [dy, w], {}, [x])[0];
-  const dw = record(backwardWeight, [dy, x], {}, [w])[0];
-  return node.inputs.length > 2 ? [dx, dw, sumRows(dy)] : [dx, dw];
+  return [dx, ...weightGradients(dy, x, w, node.inputs[2])];
 }
 
 const operation: Operation = { name: "linear", lower, vjp };
 
+/** The kernel of GPUs for dx: rows of dy wait in workgroup memory. */
+function tiledBackwardInput(node: Node): Dispatch {
+  const [dy, w] = node.inputs;
+  const [N, K] = w.shape;
+  const K4 = Math.ceil(K / 4);
+  const LANES = lanesFor(K4, 64);
+  const { chunk4, chunks } = chunking(N);
+  const STAGES = Math.ceil(8 * chunk4 / LANES);
+  return {
+    kernel: "linear_backward_input",
+    constants: {
+      N,
+      K,
+      K4,
+      LANES,
+      STAGES,
+      TILE: STAGES * LANES,
+      CHUNK4: chunk4,
+      CHUNKS: chunks,
+    },
+    bindings: [
+      { extent: rowsOf(dy), access: "uniform" },
+      { input: 0, access: "read" },
+      { output: 0, access: "write" },
+      { input: 1, access: "read" },
+    ],
+    rows: rowsOf(dy),
+    grid: ({ rows }) => [Math.ceil(K4 / LANES), Math.ceil(rows / 8), 1],
+  };
+}
+
+/** Groups of 4 columns that an invocation computes: as many as leave work for 8 invocations. */
+const groupsFor = (K: number): number => Math.max(1, Math.min(4, Math.floor(K / 32)));
+
+/** The kernel of software adapters for dx: rows of W in launches of at most 4 windows. */
+function windowedBackwardInput(node: Node): readonly Dispatch[] {
+  const [dy, w] = node.inputs;
+  const [N, K] = w.shape;
+  const WINDOW = Math.min(multiple(windowRows(K), 16), Math.ceil(N / 16) * 16);
+  const windows = Math.ceil(N / WINDOW);
+  const GROUPS = groupsFor(K), LANES = 8;
+  const dispatch = (first: number, DEEP: number, parts: number): Dispatch => ({
+    kernel: "linear_backward_input_windowed",
+    windowed: true,
+    constants: { N, K, WINDOW, DEEP, GROUPS, LANES },
+    bindings: [
+      moving,
+      { parts: partsOf(parts * DEEP * WINDOW, DEEP * WINDOW, first), access: "uniform" },
+      movingWindowOf({ input: 0 }, N, "rows"),
+      { output: 0, access: "write" },
+      ...Array.from(
+        { length: DEEP },
+        (_, j) => windowOf({ input: 1 }, K, first + j * WINDOW, DEEP * WINDOW),
+      ),
+    ],
+    rows: rowsOf(dy),
+    each: { chunk: windowRows(N) },
+    parts,
+    grid: ({ active }) => [Math.ceil(K / (4 * GROUPS) / LANES), Math.ceil(active / 8), 1],
+  });
+  const whole = Math.floor(windows / 4), rest = windows % 4;
+  return [
+    ...(whole > 0 ? [dispatch(0, 4, whole)] : []),
+    ...(rest > 0 ? [dispatch(4 * whole * WINDOW, rest, 1)] : []),
+  ];
+}
+
 const backwardInput: Operation = {
   name: "linear_backward_input",
   lower(node: Node, { straight }: Target): readonly Dispatch[] {
-    const [dy, w] = node.inputs;
-    const [N, K] = w.shape;
-    const K4 = Math.ceil(K / 4);
-    const LANES = lanesFor(K4, 64);
-    const dispatch = (
-      first: number,
-      count: number,
-      window: number,
-      windows: readonly number[] | undefined,
-      written: boolean,
-    ): Dispatch => {
-      const { chunk4, chunks } = chunking(window);
-      const STAGES = Math.ceil(8 * chunk4 / LANES);
-      return {
-        kernel: "linear_backward_input",
-        constants: {
-          N,
-          K,
-          K4,
-          WINDOW: window,
-          LANES,
-          STAGES,
-          TILE: STAGES * LANES,
-          CHUNK4: chunk4,
-          CHUNKS: chunks,
-        },
-        bindings: [
-          { extent: rowsOf(dy), access: "uniform" },
-          { values: [first, first > 0 ? 1 : 0, count, 0], access: "uniform" },
-          { input: 0, access: "read" },
-          { output: 0, access: "write" },
-          ...weightBindings({ input: 1 }, windows, window, K),
-        ],
-        rows: rowsOf(dy),
-        grid: ({ rows }) => [Math.ceil(K4 / LANES), Math.ceil(rows / 8), 1],
-        straight: written,
-        uniformWeights: windows !== undefined,
-      };
-    };
-    const window = Math.min(128, Math.floor(WINDOW_ELEMENTS / K / 16) * 16, N);
-    const firsts = Array.from({ length: Math.ceil(N / Math.max(window, 1)) }, (_, i) => i * window);
-    const fits = straight && firsts.every((first) => fitsWindow(first, window, K));
-    if (!fits || window === 0) return [dispatch(0, N, N, undefined, false)];
-    return firsts.map((first) =>
-      dispatch(first, Math.min(window, N - first), window, [first], true)
-    );
+    const [N, K] = node.inputs[1].shape;
+    const fits = straight && windowRows(N) >= 8 && windowRows(K) >= 16;
+    return fits ? windowedBackwardInput(node) : [tiledBackwardInput(node)];
   },
 };
 
-/** The gradient of the weight: `dW = dyᵀ x`. */
-export const backwardWeight: Operation = {
+/** Where db goes: an output, if the layer has a bias. */
+function biasGradient(node: Node, N: number): Binding {
+  const place = node.outputs.length > 1 ? { output: 1 } : { scratch: "db", size: N };
+  return { ...place, access: "write" };
+}
+
+/** The kernel of GPUs for dW: rows of dy wait in workgroup memory. */
+function tiledBackwardWeight(node: Node): Dispatch {
+  const [dy, x] = node.inputs;
+  const N = dy.shape[1], K = x.shape[1];
+  const K4 = Math.ceil(K / 4);
+  const LANES = lanesFor(K4, 64);
+  const ROWS = 128;
+  const STAGES = Math.ceil(2 * ROWS / LANES);
+  return {
+    kernel: "linear_backward_weight",
+    constants: { N, K, K4, ROWS, LANES, STAGES, TILE: STAGES * LANES },
+    bindings: [
+      moving,
+      { input: 0, access: "read" },
+      { output: 0, access: "write" },
+      biasGradient(node, N),
+      { input: 1, access: "read" },
+    ],
+    rows: rowsOf(x),
+    each: { chunk: ROWS },
+    grid: () => [Math.ceil(K4 / LANES), Math.ceil(N / 8), 1],
+  };
+}
+
+/** The kernel of software adapters for dW. */
+function windowedBackwardWeight(node: Node): Dispatch {
+  const [dy, x] = node.inputs;
+  const N = dy.shape[1], K = x.shape[1];
+  const WINDOW = Math.min(windowRows(N), windowRows(K));
+  const DEEP = Math.min(4, Math.floor(windowRows(K) / WINDOW));
+  const GROUPS = groupsFor(K), LANES = 8;
+  const TALL = 4;
+  return {
+    kernel: "linear_backward_weight_windowed",
+    windowed: true,
+    constants: { N, K, WINDOW, DEEP, GROUPS, TALL, LANES },
+    bindings: [
+      moving,
+      movingWindowOf({ input: 1 }, K, "rows"),
+      { output: 0, access: "write" },
+      biasGradient(node, N),
+      ...Array.from(
+        { length: DEEP },
+        (_, d) => movingWindowOf({ input: 0 }, N, "rows", d * WINDOW),
+      ),
+    ],
+    rows: rowsOf(x),
+    each: { chunk: DEEP * WINDOW },
+    grid: () => [Math.ceil(K / (4 * GROUPS) / LANES), Math.ceil(N / (4 * TALL)), 1],
+  };
+}
+
+const backwardWeight: Operation = {
   name: "linear_backward_weight",
   lower(node: Node, { straight }: Target): readonly Dispatch[] {
     const [dy, x] = node.inputs;
-    const N = dy.shape[1], K = x.shape[1];
-    const K4 = Math.ceil(K / 4);
-    const LANES = lanesFor(K4, 64);
-    // A chunk of rows starts at a multiple of 64 rows, so that its window is aligned.
-    const most = Math.floor(WINDOW_ELEMENTS / K / 64) * 64;
-    const small = x.packing === undefined && x.shape[0] <= 128;
-    const rows = small ? x.shape[0] : Math.min(128, Math.max(64, most));
-    const fits = straight && fitsWindow(0, rows, K);
-    const STAGES = Math.ceil(2 * rows / LANES);
-    return [{
-      kernel: "linear_backward_weight",
-      constants: { N, K, K4, ROWS: rows, LANES, STAGES, TILE: STAGES * LANES },
-      bindings: [
-        { iteration: true, access: "uniform" },
-        { input: 0, access: "read" },
-        { output: 0, access: "write" },
-        {
-          input: 1,
-          access: fits ? "uniform" : "read",
-          window: { offset: 0, size: rows * K },
-          moves: true,
-        },
-      ],
-      rows: rowsOf(x),
-      each: { chunk: rows },
-      grid: () => [Math.ceil(K4 / LANES), Math.ceil(N / 8), 1],
-      straight: fits,
-      uniformWeights: fits,
-    }];
+    const fits = straight && windowRows(dy.shape[1]) >= 8 && windowRows(x.shape[1]) >= 8;
+    return [fits ? windowedBackwardWeight(node) : tiledBackwardWeight(node)];
   },
 };
+
+/** The gradients of `y = x Wᵀ + b` with respect to W and, where there is one, b. */
+export function weightGradients(
+  dy: Traced,
+  x: Traced,
+  weight: Spec,
+  bias?: Spec,
+): readonly Traced[] {
+  return record(backwardWeight, [dy, x], {}, bias === undefined ? [weight] : [weight, bias]);
+}
 
 /**
  * A linear layer, `y = x Wᵀ + b`.

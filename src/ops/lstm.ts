@@ -1,5 +1,5 @@
 import { formatShape, type Tensor } from "../core/tensor.ts";
-import type { Dispatch } from "../graph/dispatch.ts";
+import type { BufferReference, Dispatch } from "../graph/dispatch.ts";
 import {
   type Node,
   type Operation,
@@ -10,20 +10,27 @@ import {
   type TracedPacking,
 } from "../graph/graph.ts";
 import { elementGrid } from "./grid.ts";
-import { backwardWeight, linear } from "./linear.ts";
-import { sumRows } from "./sum_rows.ts";
+import { linear, weightGradients } from "./linear.ts";
 import { transposeGroups } from "./transpose.ts";
-import { chunking, fitsWindow, lanesFor, weightBindings } from "./windows.ts";
+import { chunking, lanesFor, movingWindowOf, windowOf, windowRows } from "./windows.ts";
 
-/**
- * Largest hidden size that a straight-line kernel is written out for: past it the code outgrows the
- * processor's instruction cache.
- */
-const STRAIGHT_LIMIT = 128;
+/** Sequences that one launch of a windowed kernel can take: those whose 4H gates fit a window. */
+const sequencesAtOnce = (H: number): number => windowRows(4 * H);
 
-/** Whether each gate's part of `W_hh` [4H,H] can be read through a uniform window. */
-function gatesFit(H: number): boolean {
-  return [0, 1, 2, 3].every((gate) => fitsWindow(gate * H, H, H));
+/** Units of a gate whose weights fit a window, in whole windows of 64 elements. */
+function unitsAtOnce(H: number): number {
+  const most = Math.floor(windowRows(H) / 16) * 16;
+  return H <= windowRows(H) ? H : most;
+}
+
+/** The first unit of each part of the units. */
+function partsOf(H: number, size: number): readonly (readonly [number, number, number, number])[] {
+  return Array.from({ length: Math.ceil(H / size) }, (_, i) => [i * size, 0, 0, 0] as const);
+}
+
+/** Whether the windowed kernels can run a hidden size. */
+function windowed(H: number): boolean {
+  return sequencesAtOnce(H) >= 1 && unitsAtOnce(H) >= 1;
 }
 
 function recurrenceConstants(H: number, lanes: number): Record<string, number> {
@@ -39,33 +46,69 @@ function recurrenceConstants(H: number, lanes: number): Record<string, number> {
   };
 }
 
+/** The forward kernel of GPUs: h[t-1] waits in workgroup memory. */
+function tiledForward(packing: TracedPacking, H: number, bias: boolean): Dispatch {
+  const LANES = lanesFor(H, 64);
+  return {
+    kernel: "lstm",
+    constants: { ...recurrenceConstants(H, LANES), BIAS: bias ? 1 : 0 },
+    bindings: [
+      { iteration: true, access: "uniform" },
+      { input: 0, access: "read" },
+      { input: bias ? 2 : 0, access: "read" },
+      { output: 0, access: "write" },
+      { output: 1, access: "write" },
+      { output: 2, access: "write" },
+      { input: 1, access: "read" },
+    ],
+    rows: { packing },
+    each: { stepsOf: packing, reversed: false },
+    grid: ({ active }) => [Math.ceil(H / LANES), Math.ceil(active / 8), 1],
+  };
+}
+
+/** The forward kernel of software adapters. */
+function windowedForward(packing: TracedPacking, H: number, bias: boolean): Dispatch {
+  const PART = unitsAtOnce(H), LANES = 8;
+  const parts = partsOf(H, PART);
+  const state = (name: string, turn: "now" | "before"): BufferReference => ({
+    scratch: name,
+    size: packing.batch * H,
+    turn,
+  });
+  return {
+    kernel: "lstm_windowed",
+    windowed: true,
+    constants: { H, PART, LANES, BIAS: bias ? 1 : 0 },
+    bindings: [
+      { iteration: true, access: "uniform" },
+      { parts, access: "uniform" },
+      movingWindowOf({ input: 0 }, 4 * H, "rows"),
+      movingWindowOf(state("h", "before"), H, "block"),
+      movingWindowOf(state("c", "before"), H, "block"),
+      windowOf({ input: bias ? 2 : 0 }, 1),
+      { output: 0, access: "write" },
+      { output: 1, access: "write" },
+      { output: 2, access: "write" },
+      { ...state("h", "now"), access: "write" },
+      { ...state("c", "now"), access: "write" },
+      ...[0, 1, 2, 3].map((gate) => windowOf({ input: 1 }, H, gate * H, PART)),
+    ],
+    rows: { packing },
+    each: { stepsOf: packing, reversed: false, block: sequencesAtOnce(H) },
+    parts: parts.length,
+    grid: ({ active }) => [Math.ceil(PART / 4 / LANES), Math.ceil(active / 8), 1],
+  };
+}
+
 const recurrence: Operation = {
   name: "lstm",
   lower(node: Node, { straight }: Target): readonly Dispatch[] {
     const H = node.inputs[1].shape[1];
     const packing = node.inputs[0].packing!;
     const bias = node.inputs.length > 2;
-    const LANES = lanesFor(H, 64);
-    const written = straight && H <= STRAIGHT_LIMIT;
-    const windows = written && gatesFit(H) ? [0, H, 2 * H, 3 * H] : undefined;
-    return [{
-      kernel: "lstm",
-      constants: { ...recurrenceConstants(H, LANES), BIAS: bias ? 1 : 0 },
-      bindings: [
-        { iteration: true, access: "uniform" },
-        { input: 0, access: "read" },
-        { input: bias ? 2 : 0, access: "read" },
-        { output: 0, access: "write" },
-        { output: 1, access: "write" },
-        { output: 2, access: "write" },
-        ...weightBindings({ input: 1 }, windows, H, H),
-      ],
-      rows: { packing },
-      each: { stepsOf: packing, reversed: false },
-      grid: ({ active }) => [Math.ceil(H / LANES), Math.ceil(active / 8), 1],
-      straight: written,
-      uniformWeights: windows !== undefined,
-    }];
+    const forward = straight && windowed(H) ? windowedForward : tiledForward;
+    return [forward(packing, H, bias)];
   },
   vjp(node: Node, [dh, dc]: readonly (Traced | undefined)[]): readonly (Traced | undefined)[] {
     if (dc !== undefined) {
@@ -80,45 +123,72 @@ const recurrence: Operation = {
       { shape: [B, H], dtype: "f32" },
     ]);
     const before = record(previousRows, [h], {}, [h])[0];
-    const dw = record(backwardWeight, [dz, before], {}, [weight])[0];
-    return node.inputs.length > 2 ? [dz, dw, sumRows(dz)] : [dz, dw];
+    return [dz, ...weightGradients(dz, before, weight, node.inputs[2])];
   },
 };
+
+/** The backward kernel of GPUs: dz[t+1] waits in workgroup memory. */
+function tiledBackward(packing: TracedPacking, H: number): Dispatch {
+  const LANES = lanesFor(H, 64);
+  return {
+    kernel: "lstm_backward",
+    constants: recurrenceConstants(H, LANES),
+    bindings: [
+      { iteration: true, access: "uniform" },
+      { input: 0, access: "read" },
+      { input: 1, access: "read" },
+      { input: 2, access: "read" },
+      { output: 1, access: "write" },
+      { output: 0, access: "write" },
+      { input: 3, access: "read" },
+    ],
+    rows: { packing },
+    each: { stepsOf: packing, reversed: true },
+    grid: ({ active }) => [Math.ceil(H / LANES), Math.ceil(active / 8), 1],
+  };
+}
+
+/** The backward kernel of software adapters. */
+function windowedBackward(packing: TracedPacking, H: number): Dispatch {
+  const PART = unitsAtOnce(H), LANES = 8;
+  const GROUPS = PART >= 64 ? 2 : 1;
+  const parts = partsOf(H, PART);
+  const state = (name: string, columns: number, turn: "now" | "before"): BufferReference => ({
+    scratch: name,
+    size: packing.batch * columns,
+    turn,
+  });
+  return {
+    kernel: "lstm_backward_windowed",
+    windowed: true,
+    constants: { H, PART, LANES, GROUPS },
+    bindings: [
+      { iteration: true, access: "uniform" },
+      { parts, access: "uniform" },
+      movingWindowOf({ input: 0 }, H, "rows"),
+      movingWindowOf({ input: 1 }, H, "rows"),
+      movingWindowOf({ input: 1 }, H, "previousRows"),
+      movingWindowOf({ input: 2 }, 4 * H, "rows"),
+      movingWindowOf(state("dz", 4 * H, "before"), 4 * H, "block"),
+      movingWindowOf(state("carry", H, "before"), H, "block"),
+      { output: 0, access: "write" },
+      { ...state("dz", 4 * H, "now"), access: "write" },
+      { ...state("carry", H, "now"), access: "write" },
+      ...[0, 1, 2, 3].map((gate) => windowOf({ input: 3 }, H, gate * H, PART)),
+    ],
+    rows: { packing },
+    each: { stepsOf: packing, reversed: true, block: sequencesAtOnce(H) },
+    parts: parts.length,
+    grid: ({ active }) => [Math.ceil(PART / (4 * GROUPS) / LANES), Math.ceil(active / 8), 1],
+  };
+}
 
 const backward: Operation = {
   name: "lstm_backward",
   lower(node: Node, { straight }: Target): readonly Dispatch[] {
     const H = node.inputs[3].shape[1];
     const packing = node.inputs[0].packing!;
-    const LANES = lanesFor(H, 64);
-    const written = straight && H <= STRAIGHT_LIMIT;
-    const windows = written && gatesFit(H) ? [0, H, 2 * H, 3 * H] : undefined;
-    const constants = recurrenceConstants(H, LANES);
-    const once = written && constants.CHUNKS === 1;
-    return [{
-      kernel: "lstm_backward",
-      constants: {
-        ...constants,
-        ONCE: once ? 1 : 0,
-        PHASES: once ? 0 : 1,
-        GATE: once ? constants.TILE : 0,
-        TILE: once ? 4 * constants.TILE : constants.TILE,
-      },
-      bindings: [
-        { iteration: true, access: "uniform" },
-        { input: 0, access: "read" },
-        { input: 1, access: "read" },
-        { input: 2, access: "read" },
-        { output: 1, access: "write" },
-        { output: 0, access: "write" },
-        ...weightBindings({ input: 3 }, windows, H, H),
-      ],
-      rows: { packing },
-      each: { stepsOf: packing, reversed: true },
-      grid: ({ active }) => [Math.ceil(H / LANES), Math.ceil(active / 8), 1],
-      straight: written,
-      uniformWeights: windows !== undefined,
-    }];
+    return [straight && windowed(H) ? windowedBackward(packing, H) : tiledBackward(packing, H)];
   },
 };
 
@@ -138,7 +208,7 @@ const previousRows: Operation = {
         { output: 0, access: "write" },
       ],
       rows: { packing },
-      grid: ({ rows }) => elementGrid(rows * H),
+      grid: ({ rows }) => elementGrid(rows * Math.ceil(H / 4)),
     }];
   },
 };

@@ -7,7 +7,7 @@ import { reshape } from "./view.ts";
 
 const operation: Operation = {
   name: "scale",
-  lower: (node) => [elementwise("scale", node)],
+  lower: (node, target) => [elementwise("scale", node, target, {}, [1])],
   vjp(node: Node, [dy]: readonly (Traced | undefined)[]): readonly (Traced | undefined)[] {
     if (dy === undefined) return [];
     const [x, by] = node.inputs;

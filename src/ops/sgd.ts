@@ -1,20 +1,18 @@
 import { sizeOf, type Tensor } from "../core/tensor.ts";
-import type { Binding, Dispatch } from "../graph/dispatch.ts";
-import { type Node, type Operation, record, type Traced } from "../graph/graph.ts";
+import type { Dispatch } from "../graph/dispatch.ts";
+import { type Node, type Operation, record, type Target, type Traced } from "../graph/graph.ts";
 import { elementGrid } from "./grid.ts";
+import { slabWindows } from "./slab_windows.ts";
 
-function lower(node: Node): readonly Dispatch[] {
+function lower(node: Node, target: Target): readonly Dispatch[] {
   const { momentum, nesterov, weightDecay, clip, maxNorm } = node.attributes as {
     readonly [name: string]: number;
   };
-  const S4 = sizeOf(node.inputs[0].shape) / 4;
   const hasMomentum = node.outputs.length > 1;
-  const buffer: readonly Binding[] = hasMomentum ? [{ output: 1, access: "write" }] : [];
-  return [{
+  return slabWindows(sizeOf(node.inputs[0].shape), target).map((window): Dispatch => ({
     kernel: "sgd",
     constants: {
-      S4,
-
+      S4: window.size / 4,
       CLIP: clip,
       HAS_MOMENTUM: hasMomentum ? 1 : 0,
       NESTEROV: nesterov,
@@ -26,13 +24,13 @@ function lower(node: Node): readonly Dispatch[] {
     bindings: [
       { input: 1, access: "uniform" },
       { input: clip === 1 ? node.inputs.length - 1 : 1, access: "uniform" },
-      { input: 0, access: "read" },
-      { output: 0, access: "write" },
-      ...buffer,
+      { input: 0, access: "read", window },
+      { output: 0, access: "write", window },
+      ...(hasMomentum ? [{ output: 1, access: "write", window } as const] : []),
     ],
-    rows: S4,
-    grid: () => elementGrid(S4),
-  }];
+    rows: window.size / 4,
+    grid: () => elementGrid(window.size / 4),
+  }));
 }
 
 const plain: Operation = { name: "sgd", lower, inPlace: [[2, 0]] };

@@ -40,7 +40,9 @@ function operation(name: "sum" | "mean"): Operation {
   const mean = name === "mean" ? 1 : 0;
   const backward: Operation = {
     name: `${name}_backward`,
-    lower: (node) => [elementwise("sum_backward", node, { MEAN: mean })],
+    lower: (node, target) => [
+      elementwise("sum_backward", node, { ...target, straight: false }, { MEAN: mean }),
+    ],
   };
   return {
     name,

@@ -29,7 +29,7 @@ const operation: Operation = {
         { output: 0, access: "write" },
       ],
       rows: rowsOf(indices),
-      grid: ({ rows }) => elementGrid(rows * E),
+      grid: ({ rows }) => elementGrid(rows * Math.ceil(E / 4)),
     }];
   },
   vjp(node: Node, [dy]: readonly (Traced | undefined)[]): readonly (Traced | undefined)[] {

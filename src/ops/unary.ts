@@ -7,11 +7,11 @@ function operation(name: "relu" | "sigmoid" | "tanh"): Operation {
   const choice = { RELU: 0, SIGMOID: 0, TANH: 0, [name.toUpperCase()]: 1 };
   const backward: Operation = {
     name: `${name}_backward`,
-    lower: (node) => [elementwise("unary_backward", node, choice)],
+    lower: (node, target) => [elementwise("unary_backward", node, target, choice)],
   };
   return {
     name,
-    lower: (node) => [elementwise("unary", node, choice)],
+    lower: (node, target) => [elementwise("unary", node, target, choice)],
     vjp: ({ outputs: [y] }, [dy]) =>
       dy === undefined ? [] : [record(backward, [y, dy], {}, [y])[0]],
   };

@@ -1,36 +1,57 @@
 /**
- * How kernels read a matrix of weights: through uniform windows where they fit (software adapters
- * gather those several times faster than storage), else from storage.
+ * How the kernels for software adapters read matrices: through uniform windows of 64 KiB, which those
+ * gather several times faster than storage.
  *
  * @module
  */
 import type { Binding, BufferReference } from "../graph/dispatch.ts";
 
-/** Largest uniform binding, in 4-byte elements. */
-export const WINDOW_ELEMENTS = 16384;
+/** Elements of a window. */
+const WINDOW = 16384;
 
-/** Elements that a binding's first element is a multiple of. */
+/** Elements that a window's start is rounded down to a multiple of. */
 const ALIGNMENT = 64;
 
-/** Whether rows `first .. first + rows` of a matrix of `columns` columns can be a uniform window. */
-export function fitsWindow(first: number, rows: number, columns: number): boolean {
-  return columns % 4 === 0 && rows * columns <= WINDOW_ELEMENTS &&
-    first * columns % ALIGNMENT === 0;
+/** Rows of `columns` elements that a window holds wherever it starts. */
+export function windowRows(columns: number): number {
+  const room = columns % ALIGNMENT === 0 ? WINDOW : WINDOW - ALIGNMENT;
+  return Math.floor(room / columns);
 }
 
-/** The bindings of a matrix's windows, or of the whole matrix in storage. */
-export function weightBindings(
+/**
+ * Rows that a launch over chunks takes, a multiple of `step` (a power of two) where possible: most
+ * when every chunk begins at a multiple of 64 elements.
+ */
+export function chunkRows(columns: number, step = 4): number {
+  let whole = ALIGNMENT;
+  for (let c = columns; whole > step && c % 2 === 0; c /= 2) whole /= 2;
+  const aligned = Math.floor(WINDOW / columns / Math.max(whole, step)) * Math.max(whole, step);
+  return aligned > 0 ? aligned : Math.floor(windowRows(columns) / step) * step;
+}
+
+/** A window of a matrix that starts at row `first`; `part` rows on with each part. */
+export function windowOf(
   matrix: BufferReference,
-  windows: readonly number[] | undefined,
-  rows: number,
   columns: number,
-): readonly Binding[] {
-  if (windows === undefined) return [{ ...matrix, access: "read" }];
-  return windows.map((first) => ({
+  first = 0,
+  part = 0,
+): Binding {
+  return {
     ...matrix,
     access: "uniform",
-    window: { offset: first * columns, size: rows * columns },
-  }));
+    window: { offset: first * columns, size: WINDOW },
+    part: part * columns,
+  };
+}
+
+/** A window of a matrix that starts `first` rows after a row of the iteration. */
+export function movingWindowOf(
+  matrix: BufferReference,
+  columns: number,
+  what: "rows" | "previousRows" | "block",
+  first = 0,
+): Binding {
+  return { ...windowOf(matrix, columns, first), moves: { with: what, by: columns } };
 }
 
 /** How a sum over `size` elements is staged through workgroup memory, in groups of 4 elements. */
@@ -40,10 +61,7 @@ export interface Chunking {
   readonly chunks: number;
 }
 
-/**
- * Chunks of at most 128 elements: with more, straight-line code outgrows the processor's instruction
- * cache.
- */
+/** Chunks of at most 128 elements. */
 export function chunking(size: number): Chunking {
   const groups = Math.ceil(size / 4);
   const chunks = Math.ceil(groups / 32);

@@ -6,6 +6,7 @@
 import { sizeOf } from "../core/tensor.ts";
 import type { Node, Traced } from "../graph/graph.ts";
 import { slabLayout } from "../ops/view.ts";
+import { rootOf } from "./order.ts";
 
 /** A piece of memory that one or more tensors of a graph share. */
 export interface Block {
@@ -47,13 +48,6 @@ export interface MemoryPlan {
 }
 
 const keyOf = (t: Traced): string => `${t.node.id}.${t.index}`;
-
-/** The tensor that a chain of views looks at. */
-function rootOf(t: Traced): Traced {
-  let root = t;
-  while (root.node.operation.name === "view") root = root.node.inputs[0];
-  return root;
-}
 
 /** The elements of its root that a tensor looks at. */
 function rangeOf(t: Traced): readonly [start: number, end: number] {

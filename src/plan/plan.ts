@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { InputError } from "../core/errors.ts";
 import { packedRows, type Packing } from "../core/packing.ts";
 import { type HostTensor, sizeOf, type TensorData } from "../core/tensor.ts";
 import type { Memory, OpenDevice, Pipeline } from "../gpu/device.ts";
@@ -11,6 +12,7 @@ import type { Binding, Dispatch, Extent } from "../graph/dispatch.ts";
 import { type Node, nodesOf, type Traced, type TracedPacking } from "../graph/graph.ts";
 import { kernelSource } from "../../kernels/mod.ts";
 import { type Block, planMemory } from "./memory.ts";
+import { readersFirst } from "./order.ts";
 import { shareEqualNodes } from "./sharing.ts";
 import { segments } from "./segments.ts";
 
@@ -49,18 +51,64 @@ export interface Plan {
 const SLOT = 256;
 const NONE = 0xffffffff;
 
-/** `vec4u` values of which a dispatch binds one; rewritten before each run. */
+/** Iterations that launches go through, and the words that kernels read of each. */
 interface Table {
   memory: Memory;
   words: Uint32Array<ArrayBuffer>;
+  iterations: readonly Iteration[];
+  readonly find: (run: RunInputs) => readonly Iteration[];
+}
+
+/** Every step of a packing, in blocks of at most `most` sequences. */
+function stepBlocks({ batchSizes, offsets }: Packing, most: number): readonly Iteration[] {
+  const found: Iteration[] = [];
+  for (let t = 0; t < batchSizes.length; t++) {
+    for (let block = 0; block < batchSizes[t]; block += most) {
+      found.push({
+        first: offsets[t] + block,
+        rows: Math.min(most, batchSizes[t] - block),
+        previous: t === 0 ? NONE : offsets[t - 1] + block,
+        next: Math.max(0, Math.min(most, (batchSizes[t + 1] ?? 0) - block)),
+        block,
+        step: t,
+      });
+    }
+  }
+  return found;
+}
+
+/** `rows` in chunks of at most `most`. */
+function chunks(rows: number, most: number): readonly Iteration[] {
+  return Array.from({ length: Math.ceil(rows / most) }, (_, i) => ({
+    first: i * most,
+    rows: Math.min(most, rows - i * most),
+    previous: NONE,
+    next: 0,
+    block: 0,
+    step: i,
+  }));
 }
 
 interface BoundBuffer {
-  readonly buffer: () => GPUBuffer;
+  readonly memory: (turn: number) => Memory;
   readonly offset: number;
   readonly size: number;
-  /** Bytes that the binding moves on with each iteration. */
-  readonly stride: number;
+  /** Bytes that the binding moves on with each part. */
+  readonly part?: number;
+}
+
+/** Rows and sequences of one iteration of a launch. */
+interface Iteration {
+  readonly first: number;
+  readonly rows: number;
+  /** First row of the block at the step before; `NONE` at the first step. */
+  readonly previous: number;
+  /** Sequences that have a next step. */
+  readonly next: number;
+  /** First sequence of the block. */
+  readonly block: number;
+  /** Number of the step or chunk. */
+  readonly step: number;
 }
 
 interface Launch {
@@ -69,9 +117,12 @@ interface Launch {
   readonly dispatch: Dispatch;
   readonly pipeline: Pipeline;
   readonly buffers: readonly BoundBuffer[];
+  readonly table: Table | undefined;
   /** What the buffers belong to: input slots and tables. */
   readonly uses: ReadonlySet<number | Table>;
-  /** Bind groups by iteration; emptied when a buffer changes. */
+  /** For each binding with an offset at each launch: bytes from the iteration's place. */
+  readonly moving: readonly ((iteration: Iteration, index: number) => number)[];
+  /** Bind groups by turn and part; emptied when a buffer changes. */
   groups: (GPUBindGroup | undefined)[];
 }
 
@@ -94,7 +145,7 @@ export function makePlan(
   donated: ReadonlySet<number>,
 ): Plan {
   const { queue } = device.gpu;
-  const outputs = shareEqualNodes(wanted);
+  const outputs = readersFirst(shareEqualNodes(wanted));
   const nodes = nodesOf(outputs);
   const { place, copies, born, taken } = planMemory(nodes, outputs, donated);
   const owned = new Set<Memory>();
@@ -108,17 +159,17 @@ export function makePlan(
   const memories = new Map<Block, Memory>();
   const memoryOf = (block: Block): Memory =>
     block.kind === "input" ? inputMemory[block.slot] : memories.get(block)!;
-  const at = (block: Block, offset: number, size: number, stride = 0): BoundBuffer => ({
-    buffer: () => memoryOf(block).buffer,
+  const at = (block: Block, offset: number, size: number, part = 0): BoundBuffer => ({
+    memory: () => memoryOf(block),
     offset: 4 * offset,
     size: 4 * size,
-    stride,
+    part: 4 * part,
   });
-  const fixed = (memory: () => Memory, offset: number, size: number, stride = 0): BoundBuffer => ({
-    buffer: () => memory().buffer,
+  const fixed = (memory: () => Memory, offset: number, size: number, part = 0): BoundBuffer => ({
+    memory,
     offset,
     size,
-    stride,
+    part,
   });
 
   const inputs = nodes.filter((node) => node.operation.name === "input");
@@ -157,18 +208,25 @@ export function makePlan(
     return fixed(uniformMemory, slot * SLOT, 16);
   };
 
-  const tables = new Map<string, { table: Table; dispatch: Dispatch; node: Node }>();
-  const tableOf = (node: Node, dispatch: Dispatch): Table => {
-    const each = dispatch.each!;
+  // The iterations of each way to iterate, found anew for each run.
+  const tables = new Map<string, Table>();
+  const tableOf = (node: Node, dispatch: Dispatch): Table | undefined => {
+    const { each } = dispatch;
+    if (each === undefined) return undefined;
     const key = "stepsOf" in each
-      ? `steps${packingId(each.stepsOf)}`
+      ? `steps${packingId(each.stepsOf)}:${each.block}`
       : `chunk${each.chunk}:${extentKey(dispatch.rows, node)}`;
-    let entry = tables.get(key);
-    if (entry === undefined) {
-      entry = { table: { memory: own(SLOT), words: new Uint32Array(SLOT / 4) }, dispatch, node };
-      tables.set(key, entry);
-    }
-    return entry.table;
+    const table = tables.get(key) ?? {
+      memory: own(SLOT),
+      words: new Uint32Array(SLOT / 4),
+      iterations: [],
+      find: (run) =>
+        "stepsOf" in each
+          ? stepBlocks(run.packings.get(each.stepsOf)!, each.block ?? Infinity)
+          : chunks(extentOf(dispatch.rows, node, run), each.chunk),
+    };
+    tables.set(key, table);
+    return table;
   };
   const previous = new Map<TracedPacking, Memory>();
   const previousOf = (packing: TracedPacking): Memory => {
@@ -190,7 +248,9 @@ export function makePlan(
 
   function launch(node: Node, dispatch: Dispatch, scratch: Map<string, Memory>): Launch {
     const uses = new Set<number | Table>();
-    const rows = dispatch.each !== undefined && "chunk" in dispatch.each ? dispatch.each.chunk : 0;
+    const table = tableOf(node, dispatch);
+    if (table !== undefined) uses.add(table);
+    const moving: Launch["moving"][number][] = [];
     const bound = (binding: Binding): BoundBuffer => {
       if ("values" in binding) return uniform(`v${binding.values}`, binding.values);
       if ("extent" in binding) {
@@ -203,33 +263,81 @@ export function makePlan(
         }
         return buffer;
       }
+      if ("parts" in binding) {
+        const slots = binding.parts.map((words) => uniform(`p${uniformWords.length}`, words));
+        return { ...slots[0], part: SLOT };
+      }
       if ("iteration" in binding) {
-        const table = tableOf(node, dispatch);
-        uses.add(table);
-        return fixed(() => table.memory, 0, 16, SLOT);
+        moving.push((_, index) => index * SLOT);
+        return fixed(() => table!.memory, 0, 32);
       }
       if ("previousRows" in binding) {
         const memory = previousOf(binding.previousRows);
         return fixed(() => memory, 0, 4 * binding.previousRows.capacity);
       }
       if ("scratch" in binding) {
-        const memory = scratch.get(binding.scratch) ?? give(4 * binding.size);
-        scratch.set(binding.scratch, memory);
-        return fixed(() => memory, 0, 4 * binding.size);
+        const named = (name: string): Memory => {
+          const memory = scratch.get(name) ?? give(4 * binding.size);
+          scratch.set(name, memory);
+          return memory;
+        };
+        const { turn } = binding;
+        const memories = turn === undefined
+          ? [named(binding.scratch)]
+          : [named(`${binding.scratch} 0`), named(`${binding.scratch} 1`)];
+        const ahead = turn === "before" ? 1 : 0;
+        const buffer: BoundBuffer = {
+          memory: (turn) => memories[(turn + ahead) % memories.length],
+          offset: 0,
+          size: 4 * (binding.window?.size ?? binding.size),
+        };
+        if (binding.moves !== undefined) moving.push(moveOf(buffer, binding.moves));
+        return buffer;
       }
       const tensor = "input" in binding ? node.inputs[binding.input] : node.outputs[binding.output];
       const { block, offset } = place(tensor);
       if (block.kind === "input") uses.add(block.slot);
       const window = binding.window ?? { offset: 0, size: sizeOf(tensor.shape) };
-      const stride = binding.moves === true ? 4 * rows * sizeOf(tensor.shape.slice(1)) : 0;
-      return at(block, offset + window.offset, Math.max(window.size, 1), stride);
+      const { moves, part } = binding;
+      if (moves === undefined) {
+        return at(block, offset + window.offset, Math.max(window.size, 1), part);
+      }
+      const buffer = at(block, offset, window.size);
+      moving.push(moveOf(buffer, moves, window.offset));
+      return buffer;
     };
     const buffers = dispatch.bindings.map(bound);
-    const { kernel, constants, straight = false, uniformWeights = false } = dispatch;
-    const code = kernelSource(kernel, { constants, straight, uniformWeights });
-    const access = dispatch.bindings.map((binding) => binding.access);
+    const most = device.adapter.maxBindingBytes;
+    const tooLarge = buffers.find(({ size }, i) =>
+      size > most && dispatch.bindings[i].access !== "uniform"
+    );
+    if (tooLarge !== undefined) {
+      throw new InputError(
+        `${node.operation.name} needs ${tooLarge.size} bytes in one binding, but ` +
+          `${device.adapter.name} allows ${most}: make the model or the batch smaller`,
+      );
+    }
+    const { kernel, constants, straight = false, windowed = false } = dispatch;
+    const code = kernelSource(kernel, { constants, straight, windowed });
+    const access = dispatch.bindings.map((binding) =>
+      binding.moves !== undefined || "iteration" in binding ? "moving" : binding.access
+    );
     const pipeline = device.pipeline(code, access, kernel);
-    return { kind: "launch", node, dispatch, pipeline, buffers, uses, groups: [] };
+    return { kind: "launch", node, dispatch, pipeline, buffers, table, moving, uses, groups: [] };
+  }
+
+  /** Where a moving window starts, after the place of its binding. */
+  function moveOf(
+    { memory, offset }: BoundBuffer,
+    { with: what, by }: NonNullable<Binding["moves"]>,
+    ahead = 0,
+  ): Launch["moving"][number] {
+    return ({ first, previous, block, step }) => {
+      const row = what === "rows" ? first : what === "block" ? block : previous;
+      const bytes = row === NONE ? 0 : Math.floor((ahead + row * by) / 64) * SLOT;
+      // A window past the last row is bound, though not read: it must lie in the buffer.
+      return Math.min(bytes, Math.floor((memory(step % 2).bytes - offset) / SLOT) * SLOT);
+    };
   }
 
   for (const node of nodes) {
@@ -260,6 +368,16 @@ export function makePlan(
       for (const index of dispatch.clear ?? []) {
         const { block, offset } = place(node.outputs[index]);
         commands.push({ kind: "move", to: at(block, offset, sizeOf(node.outputs[index].shape)) });
+      }
+      for (const { output, window, to } of dispatch.copies ?? []) {
+        const { block, offset } = place(node.outputs[output]);
+        const memory = scratch.get(to) ?? give(4 * window.size);
+        scratch.set(to, memory);
+        commands.push({
+          kind: "move",
+          from: at(block, offset + window.offset, window.size),
+          to: fixed(() => memory, 0, 4 * window.size),
+        });
       }
       commands.push(launch(node, dispatch, scratch));
     }
@@ -335,7 +453,7 @@ export function makePlan(
       uniformData[slot * SLOT / 4] = extentOf(extent, node, run);
     }
     if (uniformExtents.length > 0) queue.writeBuffer(uniforms.buffer, 0, uniformData);
-    for (const { table, dispatch, node } of tables.values()) fillTable(table, dispatch, node, run);
+    for (const table of tables.values()) fillTable(table, run);
     for (const [packing, memory] of previous) {
       const { batchSizes, offsets } = run.packings.get(packing)!;
       const rows = new Uint32Array(offsets[batchSizes.length]).fill(NONE, 0, offsets[1]);
@@ -346,10 +464,9 @@ export function makePlan(
     }
   }
 
-  function fillTable(table: Table, dispatch: Dispatch, node: Node, run: RunInputs): void {
-    const each = dispatch.each!;
-    const rows = extentOf(dispatch.rows, node, run);
-    const count = iterationsOf(each, rows, run);
+  function fillTable(table: Table, run: RunInputs): void {
+    table.iterations = table.find(run);
+    const count = table.iterations.length;
     const words = count * SLOT / 4;
     if (table.words.length < words) {
       device.release(table.memory);
@@ -358,37 +475,26 @@ export function makePlan(
       table.words = new Uint32Array(2 * words);
       changed(table);
     }
-    for (let i = 0; i < count; i++) {
-      const at = i * SLOT / 4;
-      if ("stepsOf" in each) {
-        const { batchSizes, offsets } = run.packings.get(each.stepsOf)!;
-        table.words[at] = offsets[i];
-        table.words[at + 1] = batchSizes[i];
-        table.words[at + 2] = i === 0 ? NONE : offsets[i - 1];
-        table.words[at + 3] = i + 1 < count ? batchSizes[i + 1] : 0;
-      } else {
-        table.words[at] = i * each.chunk;
-        table.words[at + 1] = Math.min(each.chunk, rows - i * each.chunk);
-      }
-    }
-    queue.writeBuffer(table.memory.buffer, 0, table.words, 0, words);
+    table.iterations.forEach(({ first, rows, previous, next, block }, i) => {
+      table.words.set([first, rows, previous, next, block], i * SLOT / 4);
+    });
+    if (count > 0) queue.writeBuffer(table.memory.buffer, 0, table.words, 0, words);
   }
 
-  function iterationsOf(each: NonNullable<Dispatch["each"]>, rows: number, run: RunInputs): number {
-    return "stepsOf" in each
-      ? run.packings.get(each.stepsOf)!.batchSizes.length
-      : Math.ceil(rows / each.chunk);
-  }
-
-  function groupOf(command: Launch, iteration: number): GPUBindGroup {
-    return command.groups[iteration] ??= device.gpu.createBindGroup({
+  function groupOf(command: Launch, turn: number, part: number): GPUBindGroup {
+    return command.groups[2 * part + turn] ??= device.gpu.createBindGroup({
       layout: command.pipeline.layout,
-      entries: command.buffers.map(({ buffer, offset, size, stride }, binding) => ({
-        binding,
-        resource: { buffer: buffer(), offset: offset + iteration * stride, size },
-      })),
+      entries: command.buffers.map(({ memory, offset, size, part: stride = 0 }, binding) => {
+        const { buffer, bytes } = memory(turn);
+        const start = Math.min(offset + part * stride, bytes);
+        // Uniform windows start at multiples of 256 bytes; everything else does so already.
+        return { binding, resource: { buffer, offset: Math.floor(start / SLOT) * SLOT, size } };
+      }),
     });
   }
+
+  // The moving windows' offsets of one launch.
+  const offsets = new Uint32Array(8);
 
   function encode(run: RunInputs, encoder: GPUCommandEncoder): void {
     let pass: GPUComputePassEncoder | undefined;
@@ -398,32 +504,49 @@ export function makePlan(
         pass?.end();
         pass = undefined;
         const { from, to } = command;
-        if (from === undefined) encoder.clearBuffer(to.buffer(), to.offset, to.size);
+        if (from === undefined) encoder.clearBuffer(to.memory(0).buffer, to.offset, to.size);
         else {
-          encoder.copyBufferToBuffer(from.buffer(), from.offset, to.buffer(), to.offset, to.size);
+          const source = from.memory(0).buffer, target = to.memory(0).buffer;
+          encoder.copyBufferToBuffer(source, from.offset, target, to.offset, to.size);
         }
         continue;
       }
-      const { dispatch, node, pipeline } = command;
+      const { dispatch, node, pipeline, table, moving } = command;
       const rows = extentOf(dispatch.rows, node, run);
       pass ??= encoder.beginComputePass();
       pass.setPipeline(pipeline.pipeline);
+      if (table === undefined) {
+        launchParts(command, pass, dispatch.grid({ rows, active: rows }), 0);
+        continue;
+      }
       const { each } = dispatch;
-      const count = each === undefined ? 1 : iterationsOf(each, rows, run);
-      for (let n = 0; n < count; n++) {
-        const reversed = each !== undefined && "stepsOf" in each && each.reversed;
-        const i = reversed ? count - 1 - n : n;
-        const active = each !== undefined && "stepsOf" in each
-          ? run.packings.get(each.stepsOf)!.batchSizes[i]
-          : rows;
-        const [x, y, z] = dispatch.grid({ rows, active });
-        if (x * y * z === 0) continue;
-        pass.setBindGroup(0, groupOf(command, i));
-        pass.dispatchWorkgroups(x, y, z);
-        launches++;
+      const reversed = each !== undefined && "stepsOf" in each && each.reversed;
+      const { iterations } = table;
+      for (let n = 0; n < iterations.length; n++) {
+        const index = reversed ? iterations.length - 1 - n : n;
+        const iteration = iterations[index];
+        moving.forEach((move, i) => {
+          offsets[i] = move(iteration, index);
+        });
+        const grid = dispatch.grid({ rows, active: iteration.rows });
+        launchParts(command, pass, grid, iteration.step % 2);
       }
     }
     pass?.end();
+  }
+
+  function launchParts(
+    command: Launch,
+    pass: GPUComputePassEncoder,
+    [x, y, z]: readonly [number, number, number],
+    turn: number,
+  ): void {
+    if (x * y * z === 0) return;
+    for (let part = 0; part < (command.dispatch.parts ?? 1); part++) {
+      pass.setBindGroup(0, groupOf(command, turn, part), offsets, 0, command.moving.length);
+      pass.dispatchWorkgroups(x, y, z);
+      launches++;
+    }
   }
 
   return {
