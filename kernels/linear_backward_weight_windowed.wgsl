@@ -7,7 +7,7 @@
 // binding  access      what                                                     shape
 // 0        uniform     .x: first row m of the chunk, .y: its rows
 // 1        window      x, from the chunk's first row                            [.,K]
-// 2        rows        dW, added to unless the chunk is first                   [N,K]
+// 2        rows        dW, added to unless the chunk is first and ADD = 0       [N,K]
 // 3        rows        db, as dW                                                [N]
 // 4...     windows     dy, DEEP times WINDOW rows from the chunk's first row    [.,N]
 //
@@ -71,7 +71,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     {
       let row = n + 4u * $e;
       if (row < N) {
-        if (chunk[0].x > 0u) {
+        if (ADD + chunk[0].x > 0u) {
           bias$e += db_get(row);
         }
         db_set(row, bias$e, min(4u, N - row));
@@ -94,7 +94,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
 fn add(n: u32, k: u32, part: vec4f) {
   if (n < N) {
     var sum = part;
-    if (chunk[0].x > 0u) {
+    if (ADD + chunk[0].x > 0u) {
       sum += dw_get(n * K + k);
     }
     dw_set(n * K + k, sum, min(4u, K - k));

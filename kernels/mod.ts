@@ -62,6 +62,7 @@ import softmax from "./softmax.wgsl" with { type: "text" };
 import take from "./take.wgsl" with { type: "text" };
 import takeBackward from "./take_backward.wgsl" with { type: "text" };
 import transpose from "./transpose.wgsl" with { type: "text" };
+import transposeColumns from "./transpose_columns.wgsl" with { type: "text" };
 
 const files: Readonly<Record<string, string>> = {
   activations,
@@ -105,6 +106,7 @@ const files: Readonly<Record<string, string>> = {
   take,
   take_backward: takeBackward,
   transpose,
+  transpose_columns: transposeColumns,
 };
 
 /** How a kernel's text is expanded. */

@@ -1,5 +1,5 @@
 import { formatShape, type Tensor } from "../core/tensor.ts";
-import type { Binding, Dispatch } from "../graph/dispatch.ts";
+import type { Binding, BufferReference, Dispatch, Extent } from "../graph/dispatch.ts";
 import {
   type Node,
   type Operation,
@@ -10,6 +10,7 @@ import {
   type Traced,
   traced,
 } from "../graph/graph.ts";
+import { elementGrid } from "./grid.ts";
 import { rowsOf } from "./rows.ts";
 import { chunking, chunkRows, lanesFor, movingWindowOf, windowOf, windowRows } from "./windows.ts";
 
@@ -63,11 +64,19 @@ function multiple(most: number, step: number): number {
   return Math.max(step, Math.floor(most / step) * step);
 }
 
+/** What the forward kernel of software adapters reads and writes. */
+interface ForwardOperands {
+  readonly x: BufferReference;
+  readonly rows: Extent;
+  readonly w: BufferReference;
+  readonly b?: BufferReference;
+  readonly y: BufferReference & Pick<Binding, "window">;
+  readonly N: number;
+  readonly K: number;
+}
+
 /** The forward kernel of software adapters. */
-function windowedForward(node: Node): Dispatch {
-  const [x, w] = node.inputs;
-  const [N, K] = w.shape;
-  const bias = node.inputs.length > 2;
+function windowedForward({ x, rows, w, b, y, N, K }: ForwardOperands): Dispatch {
   // Windows of equal length, at multiples of 16 rows so that they need no rounding.
   const least = Math.ceil(N / (4 * windowRows(K)));
   const WINDOW = Math.min(multiple(windowRows(K), 16), Math.ceil(N / least / 4 / 16) * 16);
@@ -76,16 +85,16 @@ function windowedForward(node: Node): Dispatch {
   return {
     kernel: "linear_windowed",
     windowed: true,
-    constants: { N, K, WINDOW, LANES, BIAS: bias ? 1 : 0 },
+    constants: { N, K, WINDOW, LANES, BIAS: b === undefined ? 0 : 1 },
     bindings: [
       moving,
       { parts, access: "uniform" },
-      movingWindowOf({ input: 0 }, K, "rows"),
-      { input: bias ? 2 : 0, access: "read" },
-      { output: 0, access: "write" },
-      ...[0, 1, 2, 3].map((j) => windowOf({ input: 1 }, K, j * WINDOW, 4 * WINDOW)),
+      movingWindowOf(x, K, "rows"),
+      { ...(b ?? x), access: "read" },
+      { ...y, access: "write" },
+      ...[0, 1, 2, 3].map((j) => windowOf(w, K, j * WINDOW, 4 * WINDOW)),
     ],
-    rows: rowsOf(x),
+    rows,
     each: { chunk: chunkRows(K, 8) },
     parts: parts.length,
     grid: ({ active }) => [Math.ceil(WINDOW / 4 / LANES), Math.ceil(active / 8), 1],
@@ -93,8 +102,12 @@ function windowedForward(node: Node): Dispatch {
 }
 
 function lower(node: Node, { straight }: Target): readonly Dispatch[] {
-  const K = node.inputs[1].shape[1];
-  return [straight && windowRows(K) >= 16 ? windowedForward(node) : tiledForward(node)];
+  const [x, w] = node.inputs;
+  const [N, K] = w.shape;
+  if (!straight || windowRows(K) < 16) return [tiledForward(node)];
+  const b = node.inputs.length > 2 ? { input: 2 } : undefined;
+  const operands = { x: { input: 0 }, rows: rowsOf(x), w: { input: 1 }, b, y: { output: 0 }, N, K };
+  return [windowedForward(operands)];
 }
 
 function vjp(node: Node, [dy]: readonly (Traced | undefined)[]): readonly (Traced | undefined)[] {
@@ -177,8 +190,9 @@ const backwardInput: Operation = {
   name: "linear_backward_input",
   lower(node: Node, { straight }: Target): readonly Dispatch[] {
     const [N, K] = node.inputs[1].shape;
-    const fits = straight && windowRows(N) >= 8 && windowRows(K) >= 16;
-    return fits ? windowedBackwardInput(node) : [tiledBackwardInput(node)];
+    if (!straight || windowRows(K) < 16) return [tiledBackwardInput(node)];
+    if (windowRows(N) >= 8) return windowedBackwardInput(node);
+    return isWide(node) ? wideBackwardInput(node) : [tiledBackwardInput(node)];
   },
 };
 
@@ -212,40 +226,160 @@ function tiledBackwardWeight(node: Node): Dispatch {
   };
 }
 
+/** What the kernel of software adapters for dW reads and writes. */
+interface WeightOperands {
+  readonly dy: BufferReference;
+  readonly x: BufferReference;
+  /** Row of x that goes with the first row of dy. */
+  readonly first?: number;
+  readonly rows: Extent;
+  readonly dw: BufferReference;
+  readonly db: Binding;
+  /** Adds to dW. */
+  readonly add?: boolean;
+  readonly N: number;
+  readonly K: number;
+}
+
 /** The kernel of software adapters for dW. */
-function windowedBackwardWeight(node: Node): Dispatch {
-  const [dy, x] = node.inputs;
-  const N = dy.shape[1], K = x.shape[1];
+function windowedBackwardWeight(operands: WeightOperands): Dispatch {
+  const { dy, x, first = 0, rows, dw, db, add = false, N, K } = operands;
   const WINDOW = Math.min(windowRows(N), windowRows(K));
   const DEEP = Math.min(4, Math.floor(windowRows(K) / WINDOW));
-  const GROUPS = groupsFor(K), LANES = 8;
-  const TALL = 4;
+  const GROUPS = groupsFor(K), TALL = 4, LANES = 8;
   return {
     kernel: "linear_backward_weight_windowed",
     windowed: true,
-    constants: { N, K, WINDOW, DEEP, GROUPS, TALL, LANES },
+    constants: { N, K, WINDOW, DEEP, GROUPS, TALL, LANES, ADD: add ? 1 : 0 },
     bindings: [
       moving,
-      movingWindowOf({ input: 1 }, K, "rows"),
-      { output: 0, access: "write" },
-      biasGradient(node, N),
-      ...Array.from(
-        { length: DEEP },
-        (_, d) => movingWindowOf({ input: 0 }, N, "rows", d * WINDOW),
-      ),
+      movingWindowOf(x, K, "rows", first),
+      { ...dw, access: "write" },
+      db,
+      ...Array.from({ length: DEEP }, (_, d) => movingWindowOf(dy, N, "rows", d * WINDOW)),
     ],
-    rows: rowsOf(x),
+    rows,
     each: { chunk: DEEP * WINDOW },
     grid: () => [Math.ceil(K / (4 * GROUPS) / LANES), Math.ceil(N / (4 * TALL)), 1],
   };
+}
+
+/** Columns of dy that are transposed at a time when no window holds 8 of its rows. */
+const PIECE = 16384;
+
+/** Whether dy has few rows of many columns, as a vocabulary's. */
+function isWide({ inputs: [dy] }: Node): boolean {
+  return dy.packing === undefined && dy.shape[0] > 0 && windowRows(dy.shape[0]) >= 16;
+}
+
+/** Some columns of dy, transposed [C,M] so that windows of their rows are whole, and their sums. */
+function transposedPiece(
+  M: number,
+  N: number,
+  first: number,
+  sums: Binding,
+): { readonly count: number; readonly piece: BufferReference; readonly dispatch: Dispatch } {
+  const count = Math.min(PIECE, N - first);
+  const piece = { scratch: "piece", size: PIECE * M };
+  return {
+    count,
+    piece,
+    dispatch: {
+      kernel: "transpose_columns",
+      constants: { M, N },
+      bindings: [
+        { values: [first, count, 0, 0], access: "uniform" },
+        { input: 0, access: "read" },
+        { ...piece, access: "write" },
+        sums,
+      ],
+      rows: count,
+      grid: ({ rows }) => [Math.ceil(rows / 64), 1, 1],
+    },
+  };
+}
+
+const firstsOf = (N: number): readonly number[] =>
+  Array.from({ length: Math.ceil(N / PIECE) }, (_, i) => i * PIECE);
+
+/** dx of a wide dy: as `dyᵀᵀ W`, a sum over the transposed rows, piece by piece. */
+function wideBackwardInput(node: Node): readonly Dispatch[] {
+  const [dy, w] = node.inputs;
+  const [N, K] = w.shape;
+  const M = dy.shape[0];
+  return firstsOf(N).flatMap((first) => {
+    const sums: Binding = { scratch: "sums", size: PIECE, access: "write" };
+    const { count, piece, dispatch } = transposedPiece(M, N, first, sums);
+    return [
+      dispatch,
+      windowedBackwardWeight({
+        dy: piece,
+        x: { input: 1 },
+        first,
+        rows: count,
+        dw: { output: 0 },
+        db: { scratch: "db", size: M, access: "write" },
+        add: first > 0,
+        N: M,
+        K,
+      }),
+    ];
+  });
+}
+
+/** dW and db of a wide dy: a linear layer of its transposed rows and xᵀ, piece by piece. */
+function wideBackwardWeight(node: Node): readonly Dispatch[] {
+  const [dy, x] = node.inputs;
+  const [M, N] = dy.shape;
+  const K = x.shape[1];
+  const turned = { scratch: "x transposed", size: K * M };
+  return [
+    {
+      kernel: "transpose",
+      constants: { N: M, K, COUNT: M * K },
+      bindings: [{ input: 1, access: "read" }, { ...turned, access: "write" }],
+      rows: M * K,
+      grid: () => elementGrid(M * K),
+    },
+    ...firstsOf(N).flatMap((first) => {
+      const db: Binding = {
+        ...biasGradient(node, N),
+        window: { offset: first, size: Math.min(PIECE, N - first) },
+      };
+      const { count, piece, dispatch } = transposedPiece(M, N, first, db);
+      return [
+        dispatch,
+        windowedForward({
+          x: piece,
+          rows: count,
+          w: turned,
+          y: { output: 0, window: { offset: first * K, size: count * K } },
+          N: K,
+          K: M,
+        }),
+      ];
+    }),
+  ];
 }
 
 const backwardWeight: Operation = {
   name: "linear_backward_weight",
   lower(node: Node, { straight }: Target): readonly Dispatch[] {
     const [dy, x] = node.inputs;
-    const fits = straight && windowRows(dy.shape[1]) >= 8 && windowRows(x.shape[1]) >= 8;
-    return [fits ? windowedBackwardWeight(node) : tiledBackwardWeight(node)];
+    const N = dy.shape[1], K = x.shape[1];
+    if (!straight || windowRows(K) < 8) return [tiledBackwardWeight(node)];
+    if (windowRows(N) < 8) {
+      return isWide(node) ? wideBackwardWeight(node) : [tiledBackwardWeight(node)];
+    }
+    return [windowedBackwardWeight({
+      dy: { input: 0 },
+      x: { input: 1 },
+      rows: rowsOf(x),
+      dw: { output: 0 },
+      db: biasGradient(node, N),
+      N,
+      K,
+    })];
   },
 };
 

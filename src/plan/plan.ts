@@ -286,12 +286,15 @@ export function makePlan(
           ? [named(binding.scratch)]
           : [named(`${binding.scratch} 0`), named(`${binding.scratch} 1`)];
         const ahead = turn === "before" ? 1 : 0;
+        const { moves, part = 0 } = binding;
+        const window = binding.window ?? { offset: 0, size: binding.size };
         const buffer: BoundBuffer = {
           memory: (turn) => memories[(turn + ahead) % memories.length],
-          offset: 0,
-          size: 4 * (binding.window?.size ?? binding.size),
+          offset: moves === undefined ? 4 * window.offset : 0,
+          size: 4 * window.size,
+          part: 4 * part,
         };
-        if (binding.moves !== undefined) moving.push(moveOf(buffer, binding.moves));
+        if (moves !== undefined) moving.push(moveOf(buffer, moves, window.offset));
         return buffer;
       }
       const tensor = "input" in binding ? node.inputs[binding.input] : node.outputs[binding.output];
