@@ -188,11 +188,11 @@ function windowedBackwardInput(node: Node): readonly Dispatch[] {
 
 const backwardInput: Operation = {
   name: "linear_backward_input",
-  lower(node: Node, { straight }: Target): readonly Dispatch[] {
+  lower(node: Node, target: Target): readonly Dispatch[] {
     const [N, K] = node.inputs[1].shape;
-    if (!straight || windowRows(K) < 16) return [tiledBackwardInput(node)];
+    if (!target.straight || windowRows(K) < 16) return [tiledBackwardInput(node)];
     if (windowRows(N) >= 8) return windowedBackwardInput(node);
-    return isWide(node) ? wideBackwardInput(node) : [tiledBackwardInput(node)];
+    return isWide(node) ? wideBackwardInput(node, target) : [tiledBackwardInput(node)];
   },
 };
 
@@ -264,8 +264,10 @@ function windowedBackwardWeight(operands: WeightOperands): Dispatch {
   };
 }
 
-/** Columns of dy that are transposed at a time when no window holds 8 of its rows. */
-const PIECE = 16384;
+/** Columns of a dy of M rows that are transposed at a time when no window holds 8 of its rows. */
+function pieceOf(M: number, { maxBindingBytes }: Target): number {
+  return Math.min(4096, multiple(maxBindingBytes / 4 / M, 64));
+}
 
 /** Whether dy has few rows of many columns, as a vocabulary's. */
 function isWide({ inputs: [dy] }: Node): boolean {
@@ -277,10 +279,11 @@ function transposedPiece(
   M: number,
   N: number,
   first: number,
+  size: number,
   sums: Binding,
 ): { readonly count: number; readonly piece: BufferReference; readonly dispatch: Dispatch } {
-  const count = Math.min(PIECE, N - first);
-  const piece = { scratch: "piece", size: PIECE * M };
+  const count = Math.min(size, N - first);
+  const piece = { scratch: "piece", size: size * M };
   return {
     count,
     piece,
@@ -299,17 +302,18 @@ function transposedPiece(
   };
 }
 
-const firstsOf = (N: number): readonly number[] =>
-  Array.from({ length: Math.ceil(N / PIECE) }, (_, i) => i * PIECE);
+const firstsOf = (N: number, size: number): readonly number[] =>
+  Array.from({ length: Math.ceil(N / size) }, (_, i) => i * size);
 
 /** dx of a wide dy: as `dyᵀᵀ W`, a sum over the transposed rows, piece by piece. */
-function wideBackwardInput(node: Node): readonly Dispatch[] {
+function wideBackwardInput(node: Node, target: Target): readonly Dispatch[] {
   const [dy, w] = node.inputs;
   const [N, K] = w.shape;
   const M = dy.shape[0];
-  return firstsOf(N).flatMap((first) => {
-    const sums: Binding = { scratch: "sums", size: PIECE, access: "write" };
-    const { count, piece, dispatch } = transposedPiece(M, N, first, sums);
+  const size = pieceOf(M, target);
+  return firstsOf(N, size).flatMap((first) => {
+    const sums: Binding = { scratch: "sums", size, access: "write" };
+    const { count, piece, dispatch } = transposedPiece(M, N, first, size, sums);
     return [
       dispatch,
       windowedBackwardWeight({
@@ -328,10 +332,11 @@ function wideBackwardInput(node: Node): readonly Dispatch[] {
 }
 
 /** dW and db of a wide dy: a linear layer of its transposed rows and xᵀ, piece by piece. */
-function wideBackwardWeight(node: Node): readonly Dispatch[] {
+function wideBackwardWeight(node: Node, target: Target): readonly Dispatch[] {
   const [dy, x] = node.inputs;
   const [M, N] = dy.shape;
   const K = x.shape[1];
+  const size = pieceOf(M, target);
   const turned = { scratch: "x transposed", size: K * M };
   return [
     {
@@ -341,12 +346,12 @@ function wideBackwardWeight(node: Node): readonly Dispatch[] {
       rows: M * K,
       grid: () => elementGrid(M * K),
     },
-    ...firstsOf(N).flatMap((first) => {
+    ...firstsOf(N, size).flatMap((first) => {
       const db: Binding = {
         ...biasGradient(node, N),
-        window: { offset: first, size: Math.min(PIECE, N - first) },
+        window: { offset: first, size: Math.min(size, N - first) },
       };
-      const { count, piece, dispatch } = transposedPiece(M, N, first, db);
+      const { count, piece, dispatch } = transposedPiece(M, N, first, size, db);
       return [
         dispatch,
         windowedForward({
@@ -364,12 +369,12 @@ function wideBackwardWeight(node: Node): readonly Dispatch[] {
 
 const backwardWeight: Operation = {
   name: "linear_backward_weight",
-  lower(node: Node, { straight }: Target): readonly Dispatch[] {
+  lower(node: Node, target: Target): readonly Dispatch[] {
     const [dy, x] = node.inputs;
     const N = dy.shape[1], K = x.shape[1];
-    if (!straight || windowRows(K) < 8) return [tiledBackwardWeight(node)];
+    if (!target.straight || windowRows(K) < 8) return [tiledBackwardWeight(node)];
     if (windowRows(N) < 8) {
-      return isWide(node) ? wideBackwardWeight(node) : [tiledBackwardWeight(node)];
+      return isWide(node) ? wideBackwardWeight(node, target) : [tiledBackwardWeight(node)];
     }
     return [windowedBackwardWeight({
       dy: { input: 0 },
