@@ -166,16 +166,10 @@ function span(binding: number, columns: string, windowed: boolean): string {
 
 /** A function that reads 4 elements from the `i`th of the launch's rows on. */
 function elements(name: string, binding: number, aligned: boolean, windowed: boolean): string {
-  const declared = `@group(0) @binding(${binding}) var`;
-  const read = `fn ${name}_at(at: u32) -> vec4f`;
-  if (windowed) {
-    return `${windows(name, binding, 1, aligned)}\n${read} {\n` +
-      `  return ${name}_0(first_element() % 64u + at);\n}`;
-  }
-  const each = [0, 1, 2, 3].map((j) => `${name}[at + ${j}u]`).join(", ");
-  return aligned
-    ? `${declared}<storage, read> ${name}: array<vec4f>;\n${read} {\n  return ${name}[at >> 2u];\n}`
-    : `${declared}<storage, read> ${name}: array<f32>;\n${read} {\n  return vec4f(${each});\n}`;
+  const [declared, value] = windowed
+    ? [windows(name, binding, 1, aligned), `${name}_0(first_element() % 64u + at)`]
+    : [rows(name, binding, aligned, false), `${name}_get(at)`];
+  return `${declared}\nfn ${name}_at(at: u32) -> vec4f {\n  return ${value};\n}`;
 }
 
 /** What every kernel that reads windows needs. */

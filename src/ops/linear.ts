@@ -12,7 +12,15 @@ import {
 } from "../graph/graph.ts";
 import { elementGrid } from "./grid.ts";
 import { rowsOf } from "./rows.ts";
-import { chunking, chunkRows, lanesFor, movingWindowOf, windowOf, windowRows } from "./windows.ts";
+import {
+  chunking,
+  chunkRows,
+  lanesFor,
+  movingWindowOf,
+  partsOf,
+  windowOf,
+  windowRows,
+} from "./windows.ts";
 
 const moving: Binding = { iteration: true, access: "uniform" };
 
@@ -48,15 +56,6 @@ function tiledForward(node: Node): Dispatch {
     rows: rowsOf(x),
     grid: ({ rows }) => [Math.ceil(WINDOW / LANES), Math.ceil(rows / 8), 1],
   };
-}
-
-/** The first row of each part of `size` rows from `first` on, `step` at a time. */
-function partsOf(
-  size: number,
-  step: number,
-  first = 0,
-): readonly (readonly [number, number, number, number])[] {
-  return Array.from({ length: Math.ceil(size / step) }, (_, i) => [first + i * step, 0, 0, 0]);
 }
 
 /** The largest multiple of `step` up to `most`, at least `step`. */
@@ -264,7 +263,10 @@ function windowedBackwardWeight(operands: WeightOperands): Dispatch {
   };
 }
 
-/** Columns of a dy of M rows that are transposed at a time when no window holds 8 of its rows. */
+/**
+ * Columns of a dy of M rows that are transposed at a time when no window holds 8 of its rows: few
+ * enough to fit the smallest binding of all adapters, so that all of them add in the same order.
+ */
 function pieceOf(M: number, { maxBindingBytes }: Target): number {
   return Math.min(4096, multiple(maxBindingBytes / 4 / M, 64));
 }

@@ -12,7 +12,7 @@ import {
 import { elementGrid } from "./grid.ts";
 import { linear, weightGradients } from "./linear.ts";
 import { transposeGroups } from "./transpose.ts";
-import { chunking, lanesFor, movingWindowOf, windowOf, windowRows } from "./windows.ts";
+import { chunking, lanesFor, movingWindowOf, partsOf, windowOf, windowRows } from "./windows.ts";
 
 /** Sequences that one launch of a windowed kernel can take: those whose 4H gates fit a window. */
 const sequencesAtOnce = (H: number): number => windowRows(4 * H);
@@ -23,9 +23,14 @@ function unitsAtOnce(H: number): number {
   return H <= windowRows(H) ? H : most;
 }
 
-/** The first unit of each part of the units. */
-function partsOf(H: number, size: number): readonly (readonly [number, number, number, number])[] {
-  return Array.from({ length: Math.ceil(H / size) }, (_, i) => [i * size, 0, 0, 0] as const);
+/** What a step leaves for the next one, [B,columns]. */
+function stateOf(
+  packing: TracedPacking,
+  scratch: string,
+  columns: number,
+  turn: "now" | "before",
+): BufferReference {
+  return { scratch, size: packing.batch * columns, turn };
 }
 
 /** Whether the windowed kernels can run a hidden size. */
@@ -71,11 +76,6 @@ function tiledForward(packing: TracedPacking, H: number, bias: boolean): Dispatc
 function windowedForward(packing: TracedPacking, H: number, bias: boolean): Dispatch {
   const PART = unitsAtOnce(H), LANES = 8;
   const parts = partsOf(H, PART);
-  const state = (name: string, turn: "now" | "before"): BufferReference => ({
-    scratch: name,
-    size: packing.batch * H,
-    turn,
-  });
   return {
     kernel: "lstm_windowed",
     windowed: true,
@@ -84,14 +84,14 @@ function windowedForward(packing: TracedPacking, H: number, bias: boolean): Disp
       { iteration: true, access: "uniform" },
       { parts, access: "uniform" },
       movingWindowOf({ input: 0 }, 4 * H, "rows"),
-      movingWindowOf(state("h", "before"), H, "block"),
-      movingWindowOf(state("c", "before"), H, "block"),
+      movingWindowOf(stateOf(packing, "h", H, "before"), H, "block"),
+      movingWindowOf(stateOf(packing, "c", H, "before"), H, "block"),
       windowOf({ input: bias ? 2 : 0 }, 1),
       { output: 0, access: "write" },
       { output: 1, access: "write" },
       { output: 2, access: "write" },
-      { ...state("h", "now"), access: "write" },
-      { ...state("c", "now"), access: "write" },
+      { ...stateOf(packing, "h", H, "now"), access: "write" },
+      { ...stateOf(packing, "c", H, "now"), access: "write" },
       ...[0, 1, 2, 3].map((gate) => windowOf({ input: 1 }, H, gate * H, PART)),
     ],
     rows: { packing },
@@ -153,11 +153,6 @@ function windowedBackward(packing: TracedPacking, H: number): Dispatch {
   const PART = unitsAtOnce(H), LANES = 8;
   const GROUPS = PART >= 64 ? 2 : 1;
   const parts = partsOf(H, PART);
-  const state = (name: string, columns: number, turn: "now" | "before"): BufferReference => ({
-    scratch: name,
-    size: packing.batch * columns,
-    turn,
-  });
   return {
     kernel: "lstm_backward_windowed",
     windowed: true,
@@ -169,11 +164,11 @@ function windowedBackward(packing: TracedPacking, H: number): Dispatch {
       movingWindowOf({ input: 1 }, H, "rows"),
       movingWindowOf({ input: 1 }, H, "previousRows"),
       movingWindowOf({ input: 2 }, 4 * H, "rows"),
-      movingWindowOf(state("dz", 4 * H, "before"), 4 * H, "block"),
-      movingWindowOf(state("carry", H, "before"), H, "block"),
+      movingWindowOf(stateOf(packing, "dz", 4 * H, "before"), 4 * H, "block"),
+      movingWindowOf(stateOf(packing, "carry", H, "before"), H, "block"),
       { output: 0, access: "write" },
-      { ...state("dz", 4 * H, "now"), access: "write" },
-      { ...state("carry", H, "now"), access: "write" },
+      { ...stateOf(packing, "dz", 4 * H, "now"), access: "write" },
+      { ...stateOf(packing, "carry", H, "now"), access: "write" },
       ...[0, 1, 2, 3].map((gate) => windowOf({ input: 3 }, H, gate * H, PART)),
     ],
     rows: { packing },

@@ -29,6 +29,15 @@ export function chunkRows(columns: number, step = 4): number {
   return aligned > 0 ? aligned : Math.floor(windowRows(columns) / step) * step;
 }
 
+/** The first row of each part of `size` rows from `first` on, `step` at a time: a `parts` binding. */
+export function partsOf(
+  size: number,
+  step: number,
+  first = 0,
+): readonly (readonly [number, number, number, number])[] {
+  return Array.from({ length: Math.ceil(size / step) }, (_, i) => [first + i * step, 0, 0, 0]);
+}
+
 /** A window of a matrix that starts at row `first`; `part` rows on with each part. */
 export function windowOf(
   matrix: BufferReference,

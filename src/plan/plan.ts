@@ -246,6 +246,13 @@ export function makePlan(
     return fit;
   };
 
+  /** Scratch memory of a node, by its name; `size` in elements. */
+  const named = (scratch: Map<string, Memory>, name: string, size: number): Memory => {
+    const memory = scratch.get(name) ?? give(4 * size);
+    scratch.set(name, memory);
+    return memory;
+  };
+
   function launch(node: Node, dispatch: Dispatch, scratch: Map<string, Memory>): Launch {
     const uses = new Set<number | Table>();
     const table = tableOf(node, dispatch);
@@ -276,18 +283,11 @@ export function makePlan(
         return fixed(() => memory, 0, 4 * binding.previousRows.capacity);
       }
       if ("scratch" in binding) {
-        const named = (name: string): Memory => {
-          const memory = scratch.get(name) ?? give(4 * binding.size);
-          scratch.set(name, memory);
-          return memory;
-        };
-        const { turn } = binding;
-        const memories = turn === undefined
-          ? [named(binding.scratch)]
-          : [named(`${binding.scratch} 0`), named(`${binding.scratch} 1`)];
+        const { scratch: name, size, turn, moves, part = 0 } = binding;
+        const names = turn === undefined ? [name] : [`${name} 0`, `${name} 1`];
+        const memories = names.map((name) => named(scratch, name, size));
         const ahead = turn === "before" ? 1 : 0;
-        const { moves, part = 0 } = binding;
-        const window = binding.window ?? { offset: 0, size: binding.size };
+        const window = binding.window ?? { offset: 0, size };
         const buffer: BoundBuffer = {
           memory: (turn) => memories[(turn + ahead) % memories.length],
           offset: moves === undefined ? 4 * window.offset : 0,
@@ -374,8 +374,7 @@ export function makePlan(
       }
       for (const { output, window, to } of dispatch.copies ?? []) {
         const { block, offset } = place(node.outputs[output]);
-        const memory = scratch.get(to) ?? give(4 * window.size);
-        scratch.set(to, memory);
+        const memory = named(scratch, to, window.size);
         commands.push({
           kind: "move",
           from: at(block, offset + window.offset, window.size),
