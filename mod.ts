@@ -100,6 +100,7 @@ export * from "./src/data/simulate.ts";
 
 export * from "./src/metrics/scores.ts";
 
+export * from "./src/train/checkpoint.ts";
 export * from "./src/train/config.ts";
 export * from "./src/train/data.ts";
 export * from "./src/train/early_stopping.ts";

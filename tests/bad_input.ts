@@ -196,7 +196,15 @@ export async function badInputs(folder: string, run: string): Promise<readonly B
       leavesRun: true,
     },
 
-    train("run directory with files", [unfinished, "config.yaml", "--out"], ["--out", unfinished]),
+    train("directory of a run", [unfinished, "--resume", "--out"], ["--out", unfinished]),
+    train("directory with files", [folder, "already holds", "--out"], ["--out", folder]),
+    other("resuming a run without a checkpoint", "train", ["--resume", unfinished], [
+      unfinished,
+      "no checkpoint to go on from",
+    ]),
+    other("resuming a folder that is no run", "train", ["--resume", folder], [
+      "not a run directory",
+    ]),
     train("read-only run directory", ["/proc/run", "--out"], ["--out", "/proc/run"]),
     train("file in the way of the run directory", [tiny, "--out"], ["--out", `${tiny}/run`]),
 

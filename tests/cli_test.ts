@@ -55,6 +55,9 @@ commandTest(
   async () => {
     assertEquals(Object.keys(await filesBelow(run)).sort(), [
       "best.safetensors",
+      "checkpoints/lock",
+      "checkpoints/step_00000020.safetensors",
+      "checkpoints/step_00000040.safetensors",
       "config.yaml",
       "environment.json",
       "metrics.jsonl",

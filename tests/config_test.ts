@@ -31,6 +31,8 @@ Deno.test("a file in the reference's form is read as it is", async () => {
     ifEmbedDuration: false,
     batchSize: 16,
     printStep: 10,
+    checkpointStep: 200,
+    onNan: "stop",
     totalLocNum: 301,
     totalUserNum: 12,
     baseEmbSize: 24,

@@ -35,7 +35,12 @@ Deno.test("a run is written and opened again", () =>
   inFreshDirectory(async () => {
     const run = await createRun(config, { out: "a/b/", environment });
     assertEquals(run.path, "a/b");
-    assertEquals(await names("a/b"), ["config.yaml", "environment.json", "metrics.jsonl"]);
+    assertEquals(await names("a/b"), [
+      "checkpoints",
+      "config.yaml",
+      "environment.json",
+      "metrics.jsonl",
+    ]);
     appendMetrics(run, { epoch: 1, loss: 5.1 });
     // Whoever follows the file sees a line as soon as it is written.
     assertEquals(await Deno.readTextFile("a/b/metrics.jsonl"), '{"epoch":1,"loss":5.1}\n');
@@ -66,9 +71,16 @@ Deno.test("an empty directory is used, one with files is left alone", () =>
     const error = await assertRejects(
       () => createRun(config, { out: "empty", environment }),
       InputError,
-      "choose a new or empty directory with --out",
+      "--resume empty",
     );
-    assertEquals(error.message.startsWith("empty: already holds "), true);
+    assertEquals(error.message.startsWith("empty: already holds a run"), true);
+    await Deno.mkdir("full");
+    await Deno.writeTextFile("full/other", "");
+    await assertRejects(
+      () => createRun(config, { out: "full", environment }),
+      InputError,
+      "full: already holds other; choose a new or empty directory with --out",
+    );
     assertEquals(await openRun("empty"), { path: "empty", config });
   }));
 

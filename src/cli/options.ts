@@ -36,7 +36,9 @@ export interface Command {
 /** The value of an option: undefined only if it may be left out and has no default. */
 export type OptionValue<O extends Option> = O["type"] extends "flag" ? boolean
   :
-    | (O["type"] extends "text" ? string : number)
+    | (O extends { readonly choices: readonly (infer Choice)[] } ? Choice
+      : O["type"] extends "text" ? string
+      : number)
     | (O extends { readonly default: string | number } ? never : undefined);
 
 /** The values of a command's options. */

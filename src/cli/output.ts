@@ -186,18 +186,18 @@ function writeAll(stream: { writeSync(data: Uint8Array): number }, text: string)
  * standard error. A command's file ends with
  * `if (import.meta.main) Deno.exit(await runCommand(command, main));`.
  *
- * @param main The command itself, given its options.
+ * @param main The command itself, given its options; a number that it returns is the exit code.
  * @returns The exit code: 0, 1 after an error, 2 if the command line does not fit.
  */
 export async function runCommand<const C extends Command>(
   command: C,
-  main: (options: Options<C>) => void | Promise<void>,
+  main: (options: Options<C>) => void | number | Promise<void | number>,
   args: readonly string[] = Deno.args,
 ): Promise<number> {
   try {
     const options = parseOptions(args, command);
-    if (options.help) print(formatHelp(command).trimEnd());
-    else await main(options);
+    if (!options.help) return await main(options) ?? 0;
+    print(formatHelp(command).trimEnd());
     return 0;
   } catch (error) {
     // Whoever reads the output has read enough, as in `... | head`.

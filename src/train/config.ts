@@ -26,6 +26,10 @@ export interface Config {
   readonly batchSize: number;
   /** Steps between reports of the running training scores. */
   readonly printStep: number;
+  /** Steps between checkpoints, besides the one after each epoch; 0 for those alone. */
+  readonly checkpointStep: number;
+  /** What a loss that is not finite does: end training, or go back to the last checkpoint. */
+  readonly onNan: "stop" | "rewind";
   /** Location ids of the model, 0 (padding) and 1 (unknown) included; none takes the data's. */
   readonly totalLocNum: number | undefined;
   /** User ids of the model, 0 included; none takes the data's. */
@@ -169,6 +173,18 @@ const KEYS: { readonly [Field in keyof Config]: Key<Config[Field]> } = {
     default: 20,
     allowed: whole(1, 1_000_000),
     meaning: "steps between reports of the running scores",
+  },
+  checkpointStep: {
+    path: "training.checkpoint_step",
+    default: 200,
+    allowed: whole(0, 1_000_000),
+    meaning: "steps between checkpoints, besides those after epochs; 0: those alone",
+  },
+  onNan: {
+    path: "training.on_nan",
+    default: "stop",
+    allowed: oneOf("stop", "rewind"),
+    meaning: "a loss that is not finite ends training, or goes back with half the rate",
   },
   totalLocNum: {
     path: "dataset_info.total_loc_num",
@@ -408,6 +424,8 @@ export interface Overrides {
   readonly epochs?: number;
   /** Other data: a folder of sample files, or a folder and the start of their names. */
   readonly data?: string;
+  /** Another answer to a loss that is not finite. */
+  readonly onNan?: Config["onNan"];
 }
 
 /**
@@ -417,16 +435,39 @@ export interface Overrides {
  * @throws {InputError} If a value is not allowed.
  */
 export function withOverrides(config: Config, overrides: Overrides): Config {
-  const { seed = config.seed, epochs = config.maxEpoch, data } = overrides;
+  const { seed = config.seed, epochs = config.maxEpoch, onNan = config.onNan, data } = overrides;
   checkValue("command line", KEYS.seed.path, seed);
   checkValue("command line", KEYS.maxEpoch.path, epochs);
-  const changed = { ...config, seed, maxEpoch: epochs };
+  const changed = { ...config, seed, maxEpoch: epochs, onNan };
   if (data === undefined) return changed;
   if (data === "") throw new InputError("command line: --data is empty; give a folder or a prefix");
   const [, dataDir, datasetPrefix] = /^(.*?)\/?([^/]*)$/s.exec(data) as RegExpExecArray;
   const folder = dataDir !== "" ? dataDir : data.startsWith("/") ? "/" : ".";
   const prefix = datasetPrefix === "" ? undefined : datasetPrefix;
   return { ...changed, dataDir: folder, datasetPrefix: prefix, dataset: undefined };
+}
+
+/** Keys that may differ when a training goes on: they do not change what a step computes. */
+const FREE: readonly (keyof Config)[] = [
+  "dataDir",
+  "datasetPrefix",
+  "dataset",
+  "maxEpoch",
+  "printStep",
+  "checkpointStep",
+  "onNan",
+];
+
+/**
+ * The keys in which two configurations compute different things, as `section.key` with both values.
+ */
+export function differences(
+  ours: Config,
+  theirs: Config,
+): readonly { readonly path: string; readonly ours: unknown; readonly theirs: unknown }[] {
+  return FIELDS
+    .filter((field) => !FREE.includes(field) && ours[field] !== theirs[field])
+    .map((field) => ({ path: KEYS[field].path, ours: ours[field], theirs: theirs[field] }));
 }
 
 /**

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { createHash } from "node:crypto";
 import { InputError } from "../core/errors.ts";
 import { findSplits, readSamples, type Split } from "../data/read_samples.ts";
 import { checkSamples, type Sample } from "../data/samples.ts";
@@ -67,4 +68,26 @@ export async function loadData<S extends Split>(
     checkSamples(samples[split]!, { file, totalLocNum, totalUserNum });
   }
   return { config: { ...config, totalLocNum, totalUserNum }, samples: samples as Samples<S> };
+}
+
+/** SHA-256 of all that the samples hold, split by split: the same samples give the same text. */
+export function fingerprint({ train, validation, test }: Samples): string {
+  const hash = createHash("sha256");
+  for (const part of [train, validation, test]) {
+    hash.update(`${part.length} samples;`);
+    for (const { X, user_X, weekday_X, start_min_X, dur_X, diff, Y } of part) {
+      hash.update(`${X.length} visits to ${Y};`);
+      for (
+        const { buffer, byteOffset, byteLength } of [
+          X,
+          user_X,
+          weekday_X,
+          start_min_X,
+          dur_X,
+          diff,
+        ]
+      ) hash.update(new Uint8Array(buffer, byteOffset, byteLength));
+    }
+  }
+  return hash.digest("hex");
 }

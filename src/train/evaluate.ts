@@ -13,6 +13,7 @@ import { rank } from "../ops/rank.ts";
 import { softmax } from "../ops/softmax.ts";
 import { compile, type Compiled } from "../plan/compile.ts";
 import { dispose, read } from "../plan/device_tensor.ts";
+import { pause } from "./pause.ts";
 
 /** Results that are read from the GPU at once. */
 const READ_BATCHES = 32;
@@ -23,6 +24,8 @@ export interface EvaluateOptions {
   readonly batchSize: number;
   /** Called after each batch with the number of batches done. */
   readonly onBatch?: (done: number) => void;
+  /** Aborting it ends the evaluation. */
+  readonly signal?: AbortSignal;
 }
 
 /** Loss, ranks and predictions of a batch: what {@linkcode evaluator} makes. */
@@ -45,13 +48,14 @@ export function evaluator(device: Device, model: NextLocation): Evaluation {
  * @param evaluation What `evaluator` made.
  * @param weights In GPU memory, best.
  * @returns Answers batch by batch, for `scores`.
+ * @throws What `signal` was aborted with.
  */
 export async function evaluate(
   evaluation: Evaluation,
   model: NextLocation,
   weights: Initial,
   samples: readonly Sample[],
-  { batchSize, onBatch }: EvaluateOptions,
+  { batchSize, onBatch, signal }: EvaluateOptions,
 ): Promise<readonly ScoredBatch[]> {
   const answers: ScoredBatch[] = [];
   let pending: { target: HostTensor; result: ReturnType<Evaluation> }[] = [];
@@ -75,6 +79,11 @@ export async function evaluate(
     pending.push({ target: batch.target, result: { loss, ranks, predictions } });
     if (pending.length === READ_BATCHES) await collect();
     onBatch?.(++done);
+    await pause();
+    if (signal?.aborted) {
+      dispose(pending.map(({ result }) => result));
+      signal.throwIfAborted();
+    }
   }
   if (pending.length > 0) await collect();
   return answers;

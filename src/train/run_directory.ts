@@ -1,6 +1,12 @@
 import { InputError } from "../core/errors.ts";
-import { writeWholeFile } from "../core/whole_file.ts";
-import { type Config, dataName, formatConfig, readConfig } from "./config.ts";
+import { PARTIAL, writeWholeFile } from "../core/whole_file.ts";
+import {
+  type Checkpoint,
+  decodeCheckpoint,
+  encodeCheckpoint,
+  type StoredCheckpoint,
+} from "./checkpoint.ts";
+import { type Config, dataName, formatConfig, parseConfig, readConfig } from "./config.ts";
 
 /** A directory that holds a training run. */
 export interface RunDirectory {
@@ -22,6 +28,8 @@ export const runFiles = {
   results: "test_results.json",
   /** The adapter and the versions that the run used. */
   environment: "environment.json",
+  /** The folder of the checkpoints. */
+  checkpoints: "checkpoints",
 } as const;
 
 /** What a new run directory needs. */
@@ -45,10 +53,20 @@ export async function createRun(config: Config, options: CreateRunOptions): Prom
     ? await makeNewDirectory(`runs/${dataName(config)}_${formatTime(now)}`)
     : await makeEmptyDirectory(out);
   const run = { path, config };
-  await writeFile(fileOf(run, "config"), formatConfig(config));
+  await writeConfig(run);
+  await Deno.mkdir(fileOf(run, "checkpoints"));
   await writeFile(fileOf(run, "metrics"), "");
   await writeRunJson(run, "environment", environment);
   return run;
+}
+
+/**
+ * Writes `config.yaml`.
+ *
+ * @throws {InputError} If it cannot be written.
+ */
+export async function writeConfig(run: RunDirectory): Promise<void> {
+  await writeFile(fileOf(run, "config"), formatConfig(run.config));
 }
 
 /**
@@ -81,12 +99,170 @@ export async function removeRun(run: RunDirectory): Promise<void> {
   for (const file of ["config", "metrics", "environment"] as const) {
     await Deno.remove(fileOf(run, file)).catch(() => {});
   }
+  await Deno.remove(lockOf(run)).catch(() => {});
+  await Deno.remove(fileOf(run, "checkpoints")).catch(() => {});
   await Deno.remove(run.path).catch(() => {});
 }
 
 /** The path of one of a run's files. */
 export function fileOf(run: RunDirectory, file: keyof typeof runFiles): string {
   return `${run.path}/${runFiles[file]}`;
+}
+
+function lockOf(run: RunDirectory): string {
+  return `${fileOf(run, "checkpoints")}/lock`;
+}
+
+/**
+ * Keeps other processes from training in a run directory, until it is disposed of or the process
+ * ends in whatever way. Files that an earlier process left half-written are removed.
+ *
+ * @throws {InputError} If another process has it, or it cannot be written.
+ */
+export async function lockRun(run: RunDirectory): Promise<Disposable> {
+  try {
+    const lock = await Deno.open(lockOf(run), { write: true, create: true });
+    if (!await lock.tryLock(true)) {
+      lock.close();
+      throw new InputError(
+        `${run.path}: another process is training in it; wait for it, or stop it with Ctrl-C`,
+      );
+    }
+    for (const folder of [run.path, fileOf(run, "checkpoints")]) {
+      for await (const { name } of Deno.readDir(folder)) {
+        if (name.endsWith(PARTIAL)) await Deno.remove(`${folder}/${name}`);
+      }
+    }
+    return lock;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) throw new InputError(noCheckpoint(run));
+    throw asInputError(error, `cannot lock ${run.path}`);
+  }
+}
+
+/** What a checkpoint was made of, which must be the same when training goes on. */
+export interface Origin {
+  /** The configuration. */
+  readonly config: Config;
+  /** What `fingerprint` says of the samples. */
+  readonly data: string;
+  /** The adapter and the release of this library: others give other bits. */
+  readonly environment: string;
+}
+
+/** A checkpoint of a run directory. */
+export interface RunCheckpoint extends StoredCheckpoint {
+  /** Its file. */
+  readonly file: string;
+  /** Bytes that `metrics.jsonl` had. */
+  readonly metricsBytes: number;
+  /** What it was made of. */
+  readonly origin: Origin;
+}
+
+const CHECKPOINTS_KEPT = 2;
+
+function noCheckpoint(run: RunDirectory): string {
+  return `${run.path}: has no checkpoint to go on from; remove it and train anew`;
+}
+
+/** Files of checkpoints with their steps, the newest first. */
+async function checkpointsOf(run: RunDirectory): Promise<{ file: string; step: number }[]> {
+  const found: { file: string; step: number }[] = [];
+  for await (const { name } of Deno.readDir(fileOf(run, "checkpoints"))) {
+    const step = /^step_(\d+)\.safetensors$/.exec(name)?.[1];
+    const file = `${fileOf(run, "checkpoints")}/${name}`;
+    if (step !== undefined) found.push({ file, step: Number(step) });
+  }
+  return found.sort((a, b) => b.step - a.step);
+}
+
+/**
+ * Writes a checkpoint, whole or not at all. It and the one before it are kept; those of later steps
+ * are removed, since training has gone back behind them.
+ *
+ * @returns Its file, and the bytes that `metrics.jsonl` has.
+ * @throws {InputError} If it cannot be written; the earlier ones stay.
+ */
+export async function saveCheckpoint(
+  run: RunDirectory,
+  checkpoint: Checkpoint,
+  { config, data, environment }: Origin,
+): Promise<{ readonly file: string; readonly metricsBytes: number }> {
+  const { step } = checkpoint.progress;
+  const name = `step_${String(step).padStart(8, "0")}.safetensors`;
+  const file = `${fileOf(run, "checkpoints")}/${name}`;
+  try {
+    // The checkpoint counts on lines that must not be lost with the power.
+    using metrics = await Deno.open(fileOf(run, "metrics"), { append: true });
+    await metrics.sync();
+    const metricsBytes = (await metrics.stat()).size;
+    const labels = {
+      config: formatConfig(config),
+      data,
+      environment,
+      metrics_bytes: String(metricsBytes),
+    };
+    await writeWholeFile(file, await encodeCheckpoint(checkpoint, labels));
+    const others = (await checkpointsOf(run)).filter((other) => other.step !== step);
+    const earlier = others.filter((other) => other.step < step).slice(0, CHECKPOINTS_KEPT - 1);
+    for (const other of others) if (!earlier.includes(other)) await Deno.remove(other.file);
+    return { file, metricsBytes };
+  } catch (error) {
+    throw asInputError(error, `cannot write the checkpoint ${file}`);
+  }
+}
+
+/**
+ * Reads the newest checkpoint of a run that is whole.
+ *
+ * @param onDamaged Told why each newer one cannot be used.
+ * @throws {InputError} If there is none.
+ */
+export async function loadCheckpoint(
+  run: RunDirectory,
+  onDamaged: (reason: string) => void,
+): Promise<RunCheckpoint> {
+  const files = await checkpointsOf(run);
+  for (const { file } of files) {
+    try {
+      const stored = await decodeCheckpoint(await Deno.readFile(file), file);
+      const { config, data, environment, metrics_bytes } = stored.labels;
+      return {
+        ...stored,
+        file,
+        metricsBytes: Number(metrics_bytes),
+        origin: { config: parseConfig(config, file), data, environment },
+      };
+    } catch (error) {
+      onDamaged(asInputError(error, `cannot read the checkpoint ${file}`).message);
+    }
+  }
+  throw new InputError(
+    files.length === 0
+      ? noCheckpoint(run)
+      : `${run.path}: none of its ${files.length} checkpoints can be used; train anew with --config ${
+        fileOf(run, "config")
+      }`,
+  );
+}
+
+/**
+ * Cuts `metrics.jsonl` back to what it held at a checkpoint.
+ *
+ * @throws {InputError} If it holds less, or cannot be written.
+ */
+export async function cutMetrics(run: RunDirectory, bytes: number): Promise<void> {
+  const path = fileOf(run, "metrics");
+  try {
+    const { size } = await Deno.stat(path);
+    if (size < bytes) {
+      throw new InputError(`${path}: holds ${size} bytes, but had ${bytes} at the checkpoint`);
+    }
+    await Deno.truncate(path, bytes);
+  } catch (error) {
+    throw asInputError(error, `cannot write ${path}`);
+  }
 }
 
 /**
@@ -150,9 +326,16 @@ async function makeEmptyDirectory(out: string): Promise<string> {
   const path = withoutSlash(out);
   try {
     await Deno.mkdir(path, { recursive: true });
-    for await (const entry of Deno.readDir(path)) {
+    const names = (await Array.fromAsync(Deno.readDir(path))).map(({ name }) => name);
+    if (names.includes(runFiles.config)) {
       throw new InputError(
-        `${out}: already holds ${entry.name}; choose a new or empty directory with --out`,
+        `${out}: already holds a run; go on with it by deno task train --resume ${out}, or choose ` +
+          "another directory with --out",
+      );
+    }
+    for (const name of names) {
+      throw new InputError(
+        `${out}: already holds ${name}; choose a new or empty directory with --out`,
       );
     }
     return path;

@@ -40,8 +40,19 @@ export interface StepResult {
 
 /** A reducer over training states. */
 export interface Trainer extends Disposable {
-  /** The state before the first step; copies the parameters to the GPU. */
-  readonly init: (initial: Initial, key: Key) => TrainState;
+  /**
+   * The state before the first step, or the one to go on from; copies everything to the GPU.
+   *
+   * @param from What the optimizer remembers and where training is, on the host.
+   */
+  readonly init: (
+    initial: Initial,
+    key: Key,
+    from?: {
+      readonly optimizer: Tree;
+      readonly progress: { readonly step: number; readonly learningRate: number };
+    },
+  ) => TrainState;
   /**
    * One step on a batch. The new state takes over the old one's GPU memory: parameters, statistics
    * and moments of the old state can no longer be used, and say so.
@@ -99,17 +110,18 @@ export function trainer<S extends Tree>(
     { donate: [0, 1], name: "the training step" },
   );
   return {
-    init({ params, statistics }: Initial, key: Key): TrainState {
+    init({ params, statistics }, key, from): TrainState {
+      const memory = from?.optimizer ?? optimizer.init(params);
       return Object.freeze({
         params: put(device, params),
         statistics: put(device, statistics),
         // Each part has memory of its own, so that the step can update it in place.
         optimizer: Object.fromEntries(
-          Object.entries(optimizer.init(params) as Record<string, Tree>)
+          Object.entries(memory as Record<string, Tree>)
             .map(([name, part]) => [name, put(device, part)]),
         ),
-        step: 0,
-        learningRate: 0,
+        step: from?.progress.step ?? 0,
+        learningRate: from?.progress.learningRate ?? 0,
         key,
       });
     },

@@ -1,0 +1,198 @@
+/**
+ * Checkpoints: all that training goes on from, in one safetensors file. A training that is resumed
+ * from one ends with the same bits as if it had never stopped.
+ *
+ * @module
+ */
+import { InputError } from "../core/errors.ts";
+import { formatShape, type HostTensor, isHostTensor, tensor } from "../core/tensor.ts";
+import { leavesOf, mapTree, type Tree } from "../core/tree.ts";
+import type { ScoredBatch } from "../metrics/scores.ts";
+import type { Initial } from "../models/next_location.ts";
+import type { StoppingState } from "./early_stopping.ts";
+import type { Epoch } from "./fit.ts";
+import { decodeSafetensors, encodeSafetensors } from "./safetensors.ts";
+
+/** Where a training is, between two steps. */
+export interface Progress {
+  /** The running epoch, from 1. */
+  readonly epoch: number;
+  /** Batches of that epoch that have been trained on. */
+  readonly done: number;
+  /** Steps made in all. */
+  readonly step: number;
+  /** Rate of the last step. */
+  readonly learningRate: number;
+  /** The rate that a reduction holds; null while the schedule is followed. */
+  readonly heldRate: number | null;
+  /** Factor on the rate: halved at each rewind. */
+  readonly rateFactor: number;
+  /** Times that training went back to a checkpoint because its loss was not finite. */
+  readonly rewinds: number;
+  /** Of early stopping. */
+  readonly stopping: StoppingState;
+  /** Whether early stopping ended training. */
+  readonly stopped: boolean;
+  /** The epoch with the best validation loss; 0 before the first. */
+  readonly bestEpoch: number;
+  /** Steps made when the best weights were. */
+  readonly bestStep: number;
+  /** Results of the epochs before the running one. */
+  readonly epochs: readonly Epoch[];
+  /** Seconds spent on the running epoch. */
+  readonly epochSeconds: number;
+  /** Seconds spent in all. */
+  readonly seconds: number;
+}
+
+/** All that training goes on from, on the host. */
+export interface Checkpoint {
+  /** Where training is. */
+  readonly progress: Progress;
+  /** Parameters and running statistics. */
+  readonly weights: Initial;
+  /** What the optimizer remembers. */
+  readonly optimizer: Tree;
+  /** The weights with the best validation loss, once there are any. */
+  readonly best?: Initial;
+  /** Answers of the running epoch so far, of which its training scores are made. */
+  readonly answers: readonly ScoredBatch[];
+}
+
+/** What a checkpoint file holds besides the checkpoint, and what it must fit. */
+export type Labels = Readonly<Record<string, string>>;
+
+const FORMAT = "gatewise checkpoint";
+const VERSION = "1";
+
+/** JSON has no word for numbers that are not finite. */
+const replacer = (_: string, value: unknown): unknown =>
+  typeof value === "number" && !Number.isFinite(value) ? `number ${value}` : value;
+const reviver = (_: string, value: unknown): unknown =>
+  typeof value === "string" && value.startsWith("number ") ? Number(value.slice(7)) : value;
+
+function named(prefix: string, tree: Tree): [string, HostTensor][] {
+  return leavesOf(tree).map(({ path, leaf }) => {
+    if (!isHostTensor(leaf)) throw new TypeError(`Cannot save ${prefix}.${path}: read it first`);
+    return [`${prefix}.${path}`, leaf];
+  });
+}
+
+function stack(rows: readonly ArrayLike<number>[], of: "i32" | "u32"): HostTensor {
+  const width = rows[0].length;
+  const data = new (of === "i32" ? Int32Array : Uint32Array)(rows.length * width);
+  rows.forEach((row, i) => data.set(row, i * width));
+  return tensor(data, [rows.length, width]);
+}
+
+function answerTensors(answers: readonly ScoredBatch[]): [string, HostTensor][] {
+  if (answers.length === 0) return [];
+  return [
+    ["answers.targets", stack(answers.map(({ targets }) => targets), "i32")],
+    ["answers.ranks", stack(answers.map(({ ranks }) => ranks), "u32")],
+    ["answers.predictions", stack(answers.map(({ predictions }) => predictions), "u32")],
+    ["answers.losses", tensor(Float32Array.from(answers, ({ loss }) => loss!))],
+  ];
+}
+
+async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+}
+
+/**
+ * A checkpoint as the bytes of a safetensors file. Its metadata hold the progress, the labels, and
+ * the SHA-256 of the file without that entry.
+ */
+export async function encodeCheckpoint(
+  { progress, weights, optimizer, best, answers }: Checkpoint,
+  labels: Labels,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const tensors = Object.fromEntries([
+    ...named("weights", weights),
+    ...named("optimizer", optimizer),
+    ...(best === undefined ? [] : named("best", best)),
+    ...answerTensors(answers),
+  ]);
+  const metadata = {
+    ...labels,
+    format: FORMAT,
+    version: VERSION,
+    progress: JSON.stringify(progress, replacer),
+  };
+  const checksum = await sha256(encodeSafetensors(tensors, { metadata }));
+  return encodeSafetensors(tensors, { metadata: { ...metadata, sha256: checksum } });
+}
+
+/** A checkpoint as read, before it is fitted to a model. */
+export interface StoredCheckpoint {
+  /** What was written beside it. */
+  readonly labels: Labels;
+  /**
+   * The checkpoint, in the form of a model's initial weights and an optimizer's state.
+   *
+   * @throws {InputError} If tensors are missing or of another shape.
+   */
+  readonly fit: (weights: Initial, optimizer: Tree) => Checkpoint;
+}
+
+/**
+ * Reads the bytes of a checkpoint file.
+ *
+ * @throws {InputError} If they are no checkpoint, of another version, or damaged.
+ */
+export async function decodeCheckpoint(
+  bytes: Uint8Array,
+  file: string,
+): Promise<StoredCheckpoint> {
+  const { tensors, metadata } = decodeSafetensors(bytes, file);
+  const { sha256: checksum, ...unsigned } = metadata;
+  const { format, version, progress: text, ...labels } = unsigned;
+  if (format !== FORMAT) throw new InputError(`${file}: is not a checkpoint of this library`);
+  if (version !== VERSION) {
+    throw new InputError(
+      `${file}: is a checkpoint of version ${version}; this release reads version ${VERSION}`,
+    );
+  }
+  // The same tensors always give the same bytes, so the file can be made again without its checksum.
+  if (await sha256(encodeSafetensors(tensors, { metadata: unsigned })) !== checksum) {
+    throw new InputError(`${file}: is damaged: its content does not fit its checksum`);
+  }
+  const progress = JSON.parse(text, reviver) as Progress;
+  const like = <T extends Tree>(prefix: string, tree: T): T =>
+    mapTree(tree, (leaf, path) => {
+      const found = tensors.get(`${prefix}.${path}`);
+      if (found === undefined || formatShape(found.shape) !== formatShape(leaf.shape)) {
+        throw new InputError(
+          `${file}: ${prefix}.${path} must be ${formatShape(leaf.shape)}, but ` +
+            (found === undefined ? "is missing" : `is ${formatShape(found.shape)}`),
+        );
+      }
+      return found;
+    });
+  const hasBest = [...tensors.keys()].some((name) => name.startsWith("best."));
+  return {
+    labels,
+    fit: (weights, optimizer) => ({
+      progress,
+      weights: like("weights", weights),
+      optimizer: like("optimizer", optimizer),
+      best: hasBest ? like("best", weights) : undefined,
+      answers: answersOf(tensors),
+    }),
+  };
+}
+
+function answersOf(tensors: ReadonlyMap<string, HostTensor>): readonly ScoredBatch[] {
+  const losses = tensors.get("answers.losses");
+  if (losses === undefined) return [];
+  const row = (name: string, i: number): ArrayLike<number> => {
+    const { data, shape: [, width] } = tensors.get(`answers.${name}`)!;
+    return data.subarray(i * width, (i + 1) * width);
+  };
+  return Array.from(losses.data, (loss, i) => ({
+    targets: row("targets", i),
+    ranks: row("ranks", i),
+    predictions: row("predictions", i),
+    loss,
+  }));
+}

@@ -1,0 +1,96 @@
+/**
+ * Kills trainings at random moments with SIGKILL, resumes them until they end, and compares their
+ * weights, scores and metrics with those of a training that nobody killed.
+ *
+ *     deno run -A tests/faults/kill.ts [trainings] [seed]
+ *
+ * @module
+ */
+import { randomKey, uniform } from "../../src/core/random.ts";
+
+const [count = 50, seed = 1] = Deno.args.map(Number);
+const folder = await Deno.makeTempDir({ prefix: "gatewise_kill_" });
+const config = `${folder}/config.yaml`;
+// Small, and with a checkpoint after every second step, so that many kills fall into writing one.
+await Deno.writeTextFile(
+  config,
+  `training: {batch_size: 256, print_step: 3, checkpoint_step: 2}
+embedding: {base_emb_size: 8}
+model: {lstm_hidden_size: 16, lstm_num_layers: 1}
+optimiser: {max_epoch: 2}
+`,
+);
+const train = ["run", "--no-prompt", "--allow-read", "--allow-write", "src/cli/train.ts"];
+const environment = { XDG_RUNTIME_DIR: "/tmp" };
+
+function start(...args: string[]): Deno.ChildProcess {
+  return new Deno.Command("deno", {
+    args: [...train, ...args],
+    env: environment,
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+}
+
+async function finish(child: Deno.ChildProcess): Promise<{ code: number; text: string }> {
+  const { code, stderr } = await child.output();
+  return { code, text: new TextDecoder().decode(stderr) };
+}
+
+/** What must not differ: everything but the time it took. */
+async function outcome(run: string): Promise<string> {
+  const weights = await Deno.readFile(`${run}/best.safetensors`);
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", weights)).toHex();
+  const results = JSON.parse(await Deno.readTextFile(`${run}/test_results.json`));
+  const metrics = await Deno.readTextFile(`${run}/metrics.jsonl`);
+  return JSON.stringify([
+    hash,
+    { ...results, seconds: 0 },
+    metrics.replaceAll(/"seconds":[\d.e-]+/g, ""),
+  ]);
+}
+
+const whole = `${folder}/whole`;
+const started = performance.now();
+const first = await finish(start("--config", config, "--out", whole));
+if (first.code !== 0) throw new Error(first.text);
+const seconds = (performance.now() - started) / 1000;
+const expected = await outcome(whole);
+let same = 0, kills = 0, partial = 0, tooEarly = 0;
+const draws = uniform(randomKey(seed), count * 100);
+let draw = 0;
+for (let i = 0; i < count; i++) {
+  const run = `${folder}/run_${i}`;
+  let made = false;
+  for (let attempt = 0;; attempt++) {
+    const child = made ? start("--resume", run) : start("--config", config, "--out", run);
+    // After four kills it may end, so that every training comes to one.
+    const timer = attempt < 4
+      ? setTimeout(() => child.kill("SIGKILL"), 1000 * seconds * 1.1 * draws[draw++])
+      : undefined;
+    const { code, text } = await finish(child);
+    clearTimeout(timer);
+    if (code === 0) break;
+    if (code !== 137) throw new Error(`run ${i}, attempt ${attempt}: exit ${code}: ${text}`);
+    kills++;
+    const names = await Array.fromAsync(Deno.readDir(`${run}/checkpoints`)).catch(() => []);
+    if (names.some(({ name }) => name.endsWith(".partial"))) partial++;
+    made = names.some(({ name }) => name.startsWith("step_"));
+    if (!made) {
+      tooEarly++;
+      await Deno.remove(run, { recursive: true }).catch(() => {});
+    }
+  }
+  if (await outcome(run) === expected) same++;
+  else console.log(`run ${i} differs: ${run}`);
+  console.log(`${i + 1}/${count}: ${same} the same; ${kills} kills`);
+}
+console.log(
+  `${count} trainings of ${
+    seconds.toFixed(1)
+  } s: ${same} ended with the same weights, scores and ` +
+    `metrics as the one that nobody killed; ${kills} kills, ${partial} of them while a checkpoint ` +
+    `was written, ${tooEarly} before the first checkpoint (trained anew)`,
+);
+if (same === count) await Deno.remove(folder, { recursive: true });
+Deno.exit(same === count ? 0 : 1);
