@@ -90,6 +90,10 @@ Deno.test("what does not fit is refused in one line with the way out", () => {
   assertEquals(refusal("--rate", "fast"), "--rate is fast; allowed: a number from 0");
   assertEquals(refusal("--rate=0x10"), "--rate is 0x10; allowed: a number from 0");
   assertEquals(refusal("--split", "tset"), "--split is tset; allowed: train or test");
+  // Found by fuzzing: the tokenizer takes this apart as `-1 -e -- -3`.
+  assertEquals(refusal("--rate", "-1e-3"), "unknown option -1e-3; --help lists the options");
+  assertEquals(refusal("a\nb\u2028"), "unexpected argument a?b?; --help lists the options");
+  assertEquals(refusal(`--split=${"x".repeat(1000)}`).length < 150, true);
 });
 
 Deno.test("help wins over everything else, and lists all options", () => {

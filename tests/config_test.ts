@@ -260,6 +260,48 @@ Deno.test("text that is no YAML, or no mapping, is refused in one line", () => {
   }
 });
 
+Deno.test("values that hold themselves, unfold without end or nest deeply are described short", () => {
+  assertEquals(
+    refusal("seed: &a [1, *a]"),
+    "run.yaml: seed is [1,[...]]; allowed: a whole number from 0",
+  );
+  // Nine to the power of thirty elements, if all aliases were unfolded.
+  const laughs = Array.from(
+    { length: 30 },
+    (_, i) => `  - &a${i} [${i === 0 ? "ha" : `*a${i - 1}, `.repeat(9)}]`,
+  );
+  assertEquals(
+    refusal(`optimiser:\n${laughs.join("\n")}`),
+    "run.yaml: optimiser holds [[...],[...],[...],[...],[...],[...],[...],[...],...]; " +
+      "it must hold keys with values",
+  );
+  const deep = refusal("seed: " + "[".repeat(20_000) + "]".repeat(20_000));
+  assertEquals(/^run\.yaml: [^\n]{10,100}$/.test(deep), true, deep);
+});
+
+Deno.test("keys and texts with line breaks, or very long, stay on one short line", () => {
+  assertEquals(
+    refusal('"a\\nb\\u2028c": 1'),
+    "run.yaml: unknown key a?b?c; `deno task train --defaults` lists the keys",
+  );
+  assertEquals(refusal(`${"k".repeat(1000)}: 1`).length < 200, true);
+  assertEquals(refusal(`x: !<${"t".repeat(1000)}> 1`).length < 300, true);
+  assertEquals(refusal(`seed: "${"t".repeat(1000)}"`).length < 200, true);
+});
+
+Deno.test("files far larger than a configuration, or without an end, are refused", async () => {
+  const text = refusal("# " + "x".repeat(2 ** 16));
+  assertEquals(text, "run.yaml: is no configuration: it has more than 65536 characters");
+  await assertRejects(() => readConfig("/dev/zero"), InputError, "more than 65536 characters");
+  const path = await Deno.makeTempFile();
+  try {
+    await Deno.writeFile(path, Uint8Array.of(0xff, 0xfe, 0x73, 0));
+    await assertRejects(() => readConfig(path), InputError, "no text in UTF-8");
+  } finally {
+    await Deno.remove(path);
+  }
+});
+
 Deno.test("a file that cannot be read is refused in one line", async () => {
   await assertRejects(
     () => readConfig(`${FIXTURES}none.yaml`),

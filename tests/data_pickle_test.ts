@@ -194,3 +194,78 @@ Deno.test("pickle: files of another kind say so", () => {
   assertStringIncludes(message("x", bytes("(lp0\n.")), "no Python pickle of protocol 2 to 5");
   assertStringIncludes(message("x", bytes(0x80, 9, "].")), "pickle protocol 9");
 });
+
+Deno.test("pickle: instructions of other protocols, and those that fill sets, are named", () => {
+  const named: [number | string, string][] = [
+    ["I", "INT"],
+    ["F", "FLOAT"],
+    ["L", "LONG"],
+    ["S", "STRING"],
+    ["T", "BINSTRING"],
+    ["U", "SHORT_BINSTRING"],
+    ["V", "UNICODE"],
+    ["g", "GET"],
+    ["p", "PUT"],
+    [0x90, "ADDITEMS"],
+    [0x98, "READONLY_BUFFER"],
+  ];
+  for (const [opcode, name] of named) {
+    assertStringIncludes(
+      message("x", bytes(0x80, 2, opcode, "1\n.")),
+      `(${name}), which is refused`,
+    );
+  }
+  assertStringIncludes(message("x", bytes(0x80, 2, 0xff)), "byte 2 of the pickle is no known");
+});
+
+Deno.test("pickle: frames must hold whole instructions", () => {
+  const frame = (length: number): number[] => [0x95, length, 0, 0, 0, 0, 0, 0, 0];
+  // A list of one number: ] K 5 a .
+  assertEquals(readPickle(bytes(0x80, 4, ...frame(5), "]K\x05a."), "x"), [5]);
+  assertEquals(readPickle(bytes(0x80, 4, ...frame(1), "]", ...frame(4), "K\x05a."), "x"), [5]);
+  // Python writes large bytes between frames.
+  assertEquals(readPickle(bytes(0x80, 4, ...frame(1), "]K\x05a."), "x"), [5]);
+  const short = message("x", bytes(0x80, 4, ...frame(2), "]K\x05a."));
+  assertStringIncludes(short, "the frame that ends at byte 13 is too short");
+  assertStringIncludes(message("x", bytes(0x80, 4, ...frame(6), "]K\x05a.")), "cut short");
+  assertStringIncludes(
+    message("x", bytes(0x80, 4, ...frame(14), ...frame(5), "]K\x05a.")),
+    "damaged",
+  );
+});
+
+Deno.test("pickle: texts that are no UTF-8 say so", () => {
+  // Half a surrogate pair, which Python's pickles may hold.
+  assertStringIncludes(message("x", bytes(0x80, 4, 0x8c, 3, "\xed\xa0\x80.")), "no UTF-8");
+});
+
+Deno.test("pickle: many objects of few bytes are refused before they fill the memory", () => {
+  const size = 3 * 2 ** 20;
+  const repeated = (first: string, piece: string): Uint8Array => {
+    const content = new Uint8Array(size).map((_, i) => piece.charCodeAt(i % piece.length));
+    content.set(bytes(0x80, 4, first));
+    return content;
+  };
+  // Dicts that are dropped at once; notes of one list; a stack and marks that only grow.
+  assertStringIncludes(message("x", repeated("", "}0")), "more than 2621440 objects");
+  assertStringIncludes(message("x", repeated("]", "\x94")), "more than 2621440 objects");
+  assertStringIncludes(message("x", repeated("", "N")), "nests or gathers");
+  assertStringIncludes(message("x", repeated("", "(")), "nests or gathers");
+});
+
+Deno.test("pickle: deep nesting and lists that hold themselves are read without recursion", () => {
+  const depth = 100_000;
+  const deep = readPickle(bytes(0x80, 2, "]".repeat(depth), "a".repeat(depth - 1), "."), "x");
+  assertEquals(Array.isArray(deep), true);
+  const loop = readPickle(bytes(0x80, 2, "]q\0h\0a."), "x") as unknown[];
+  assertEquals(loop[0] === loop, true);
+});
+
+Deno.test("pickle: an array's false shape is named short", () => {
+  const sizes = "K\xff".repeat(60);
+  const dtype = "cnumpy\ndtype\nX\x02\0\0\0i8\x85R";
+  const content = bytes(0x80, 4, "cnumpy.core.numeric\n_frombuffer\n(C\x00", dtype, `(${sizes}t`);
+  const text = message("x", Uint8Array.from([...content, ...bytes("X\x01\0\0\0CtR.")]));
+  assertStringIncludes(text, "has 0 bytes");
+  assertEquals(text.length < 200, true);
+});

@@ -89,9 +89,9 @@ Deno.test("read samples: files that are not as they should be are named", async 
     assertStringIncludes(await say("a.jsonl", ""), "holds no sample");
     assertStringIncludes(await say("b.jsonl", '\n{"X": [3]}\n'), "line 2: user_X is missing");
     assertStringIncludes(await say("c.jsonl", "\u0000{"), "line 1: no JSON");
-    assertStringIncludes(await say("d.jsonl", Uint8Array.of(0x22, 0xff, 0xfe)), "cannot be read");
+    assertStringIncludes(await say("d.jsonl", Uint8Array.of(0x22, 0xff, 0xfe)), "no UTF-8 text");
     assertStringIncludes(await say("e.jsonl.gz", "no gzip"), "cannot be read");
-    assertStringIncludes(await say("f.jsonl", "[".repeat(17 * 2 ** 20)), "longer than 16 MiB");
+    assertStringIncludes(await say("f.jsonl", "[".repeat(5 * 2 ** 20)), "longer than 4 MiB");
     assertStringIncludes(
       await say("a.pk", Uint8Array.of(0x80, 4, 0x4e, 0x2e)),
       "no list of samples",
@@ -141,6 +141,52 @@ Deno.test("read samples: one array named by very many samples is refused, not co
     }e.`;
     await Deno.writeFile(path, Buffer.from(`\x80\x02${content}`, "latin1"));
     assertStringIncludes(await refused(readSamples(path)), "more visits than the file has bytes");
+  });
+});
+
+Deno.test("read samples: values that hold themselves or nest deeply are described short", async () => {
+  await inFolder(async (folder) => {
+    const path = join(folder, "a.pk");
+    // [{"X": x}] with x = [x], a list of 100,000 levels, and a long text.
+    const values = [
+      "]q\x01h\x01a",
+      "]".repeat(100_000) + "a".repeat(99_999),
+      "X\0\0\x01\0" + "t".repeat(65536),
+    ];
+    for (const value of values) {
+      const content = `\x80\x02](}X\x01\0\0\0X](${value}ese.`;
+      await Deno.writeFile(path, Buffer.from(content, "latin1"));
+      const text = await refused(readSamples(path));
+      assertStringIncludes(text, "sample 0 (from 0): X[0] is ");
+      assertEquals(text.length < path.length + 150, true);
+    }
+    const line = `{"X": [${"[".repeat(50_000)}${"]".repeat(50_000)}]}`;
+    await Deno.writeTextFile(`${folder}/a.jsonl`, line);
+    assertStringIncludes(
+      await refused(readSamples(`${folder}/a.jsonl`)),
+      "line 1: X[0] is [[...]]",
+    );
+  });
+});
+
+Deno.test("read samples: text that unpacks to far more than its size is refused", async () => {
+  await inFolder(async (folder) => {
+    const path = join(folder, "a.jsonl.gz");
+    for (const content of ["\n", " ".repeat(2 ** 20) + "\n"]) {
+      await Deno.writeFile(path, gzipSync(content.repeat(2 ** 25 / content.length)));
+      assertStringIncludes(await refused(readSamples(path)), "more than 100 times its size");
+    }
+    // Little text may repeat itself as much as it likes.
+    await writeSamples(path, Array(2000).fill(train[0]));
+    assertEquals((await readSamples(path)).length, 2000);
+  });
+});
+
+Deno.test("read samples: files without an end are cut off", async () => {
+  await inFolder(async (folder) => {
+    await Deno.symlink("/dev/zero", join(folder, "a.jsonl"));
+    const text = await refused(readSamples(join(folder, "a.jsonl")));
+    assertStringIncludes(text, "line 1 is longer than 4 MiB");
   });
 });
 

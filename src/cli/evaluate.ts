@@ -10,7 +10,8 @@ import type { Command, Options } from "./options.ts";
 import { print, runCommand, startProgress } from "./output.ts";
 import { weightsOptions, weightsSource } from "./weights_source.ts";
 
-const command = {
+/** What `deno task evaluate` takes. */
+export const command = {
   name: "deno task evaluate",
   meaning: "Scores a trained model on samples with targets.",
   options: {

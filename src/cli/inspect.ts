@@ -8,7 +8,8 @@ import { readSafetensors } from "../train/safetensors.ts";
 import { type Command, type Options, UsageError } from "./options.ts";
 import { print, runCommand } from "./output.ts";
 
-const command = {
+/** What `deno task inspect` takes. */
+export const command = {
   name: "deno task inspect",
   meaning:
     "Every parameter with its shape and count, and the total: of a configuration, of a run,\n" +

@@ -1,4 +1,5 @@
 import { parseArgs } from "@std/cli/parse-args";
+import { printable } from "../core/describe.ts";
 import { suggestion } from "../core/suggestion.ts";
 
 /** One option of a command. */
@@ -106,12 +107,14 @@ function isBareOption(arg: string | undefined): boolean {
 }
 
 function describeUnknown(arg: string, names: readonly string[]): string {
-  if (!arg.startsWith("-")) return `unexpected argument ${arg}; --help lists the options`;
+  if (!arg.startsWith("-")) {
+    return `unexpected argument ${printable(arg)}; --help lists the options`;
+  }
   const [option] = arg.split("=");
   // The parser takes `--out=` for an option of that odd name.
   if (names.includes(option.slice(2))) return `${option} needs a value after the =`;
   const near = suggestion(option, names.map((name) => `--${name}`));
-  return `unknown option ${option}${near || "; --help lists the options"}`;
+  return `unknown option ${printable(option)}${near || "; --help lists the options"}`;
 }
 
 function valueOf(name: string, option: Option, given: unknown): unknown {
@@ -121,7 +124,7 @@ function valueOf(name: string, option: Option, given: unknown): unknown {
   // An option that is given twice: the last one counts.
   const value = String(Array.isArray(given) ? given[given.length - 1] : given);
   const complain = (): never => {
-    throw new UsageError(`--${name} is ${value}; allowed: ${allowedFor(option)}`);
+    throw new UsageError(`--${name} is ${printable(value)}; allowed: ${allowedFor(option)}`);
   };
   if (option.type === "text") {
     return option.choices === undefined || option.choices.includes(value) ? value : complain();

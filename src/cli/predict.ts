@@ -11,7 +11,8 @@ import type { Command, Options } from "./options.ts";
 import { print, runCommand } from "./output.ts";
 import { weightsOptions, weightsSource } from "./weights_source.ts";
 
-const command = {
+/** What `deno task predict` takes. */
+export const command = {
   name: "deno task predict",
   meaning: "The most probable next locations of samples, which need no target Y.",
   options: {

@@ -43,7 +43,8 @@ import { saveWeights } from "../train/weights.ts";
 import { type Command, type Options, UsageError } from "./options.ts";
 import { formatDuration, print, type Progress, runCommand, startProgress } from "./output.ts";
 
-const command = {
+/** What `deno task train` takes. */
+export const command = {
   name: "deno task train",
   meaning:
     "Trains the next-location model and tests it. Without --config and --data it trains on\n" +

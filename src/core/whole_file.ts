@@ -39,3 +39,29 @@ async function syncDirectory(path: string): Promise<void> {
   using directory = await Deno.open(path);
   await directory.sync();
 }
+
+/**
+ * Reads a file that may be of any kind or size, without taking more memory than `limit` bytes and the
+ * pieces they come in: sizes that the system names are not trusted.
+ *
+ * @returns The whole content, or undefined if there is more.
+ * @throws {Error} What the system reports.
+ */
+export async function readWholeFile(
+  path: string,
+  limit: number,
+): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  using file = await Deno.open(path);
+  // One byte more than named: the first read then also sees the end of an honest file.
+  let bytes = new Uint8Array(Math.min(limit, (await file.stat()).size) + 1);
+  let length = 0;
+  for (let read; (read = await file.read(bytes.subarray(length))) !== null;) {
+    length += read;
+    if (length > limit) return undefined;
+    if (length < bytes.length) continue;
+    const larger = new Uint8Array(Math.min(limit + 1, 2 * length));
+    larger.set(bytes);
+    bytes = larger;
+  }
+  return bytes.subarray(0, length);
+}

@@ -12,6 +12,7 @@
  *
  * @module
  */
+import { printable } from "../core/describe.ts";
 import { InputError } from "../core/errors.ts";
 
 /** A numpy array as it lies in the pickle: nothing is copied or converted yet. */
@@ -66,10 +67,33 @@ const REFUSED: Readonly<Record<number, string>> = {
   0x83: "load a registered extension (EXT2)",
   0x84: "load a registered extension (EXT4)",
   0x8f: "make a set (EMPTY_SET)",
+  0x90: "fill a set (ADDITEMS)",
   0x91: "make a set (FROZENSET)",
   0x92: "make an object (NEWOBJ_EX)",
   0x97: "read a buffer from outside the file (NEXT_BUFFER)",
+  0x98: "read a buffer from outside the file (READONLY_BUFFER)",
+  // Of protocols 0 and 1, and of Python 2, whose texts have no known encoding.
+  0x46: "read a number as text (FLOAT)",
+  0x49: "read a number as text (INT)",
+  0x4c: "read a number as text (LONG)",
+  0x53: "read a text of Python 2 (STRING)",
+  0x54: "read a text of Python 2 (BINSTRING)",
+  0x55: "read a text of Python 2 (SHORT_BINSTRING)",
+  0x56: "read a text with escapes (UNICODE)",
+  0x67: "use a note by its text (GET)",
+  0x70: "make a note by its text (PUT)",
 };
+
+// Nesting and unfinished lists, far beyond what Python writes: it hands over 1,000 elements at a time.
+const MAX_STACK = 2 ** 20;
+// An instruction of one byte makes an object of sixty: no more than so many, and, beyond a first
+// million, no more than one for two bytes. Samples as small as they can be take three.
+const MAX_OBJECTS = 2 ** 25;
+const FREE_OBJECTS = 2 ** 20;
+const BYTES_AN_OBJECT = 2;
+// What an empty Map takes, in such objects, and how many entries one can have.
+const OBJECTS_A_MAP = 4;
+const MAX_MAP = 2 ** 24 - 1;
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
@@ -80,12 +104,6 @@ function hasKind<T extends { readonly kind: string }>(value: unknown, kind: T["k
 /** Whether a value read from a pickle is a numpy array. */
 export function isNdArray(value: unknown): value is NdArray {
   return hasKind<NdArray>(value, "ndarray");
-}
-
-/** Text from a file made fit for a one-line message. */
-function printable(text: string): string {
-  const shown = text.length > 80 ? `${text.slice(0, 80)}...` : text;
-  return shown.replace(/[^\x20-\x7e]/g, "?");
 }
 
 function arrayType(type: unknown, fail: (problem: string) => never): ArrayType {
@@ -106,7 +124,8 @@ function makeArray(
   }
   const expected = sizes.reduce((n, m) => n * m, Number(dtype.type.slice(1)));
   if (expected !== bytes.length) {
-    fail(`a numpy array of shape (${sizes}) and type ${dtype.type} has ${bytes.length} bytes`);
+    const shape = printable(String(sizes));
+    fail(`a numpy array of shape (${shape}) and type ${dtype.type} has ${bytes.length} bytes`);
   }
   return {
     kind: "ndarray",
@@ -173,8 +192,12 @@ export function readPickle(bytes: Uint8Array, file: string): unknown {
   const stack: unknown[] = [];
   const marks: number[] = [];
   const memo = new Map<number, unknown>();
+  const mostObjects = Math.min(MAX_OBJECTS, FREE_OBJECTS + bytes.length / BYTES_AN_OBJECT);
+  let objects = 0;
   let at = 0;
   let encoded = 0;
+  /** Where the open frame ends; 0 outside of frames. */
+  let frameEnd = 0;
 
   const fail = (problem: string): never => {
     throw new InputError(`${file}: ${problem}`);
@@ -183,22 +206,41 @@ export function readPickle(bytes: Uint8Array, file: string): unknown {
   const take = (count: number): number => {
     if (count > bytes.length - at) fail(`the pickle is cut short at byte ${bytes.length}`);
     at += count;
+    if (frameEnd > 0 && at > frameEnd) {
+      fail(`the pickle is damaged: the frame that ends at byte ${frameEnd} is too short`);
+    }
     return at - count;
   };
   const u8 = (): number => view.getUint8(take(1));
   const u32 = (): number => view.getUint32(take(4), true);
   const u64 = (): number => u32() + u32() * 2 ** 32;
-  const raw = (count: number): Uint8Array => {
-    const start = take(count);
-    return bytes.subarray(start, start + count);
+  const raw = (length: number): Uint8Array => {
+    const start = take(length);
+    return bytes.subarray(start, start + length);
   };
-  const text = (count: number): string => {
+  /** Counts what takes memory of its own: lists, tuples, dicts and their entries, views, notes. */
+  const count = (more = 1): void => {
+    objects += more;
+    if (objects > mostObjects) {
+      fail(`the pickle holds more than ${Math.floor(mostObjects)} objects; save it as .jsonl.gz`);
+    }
+  };
+  const binary = (length: number): Uint8Array => {
+    count();
+    return raw(length);
+  };
+  const text = (length: number): string => {
     try {
-      return utf8.decode(raw(count));
+      return utf8.decode(raw(length));
     } catch (error) {
       if (error instanceof InputError) throw error;
-      return damaged();
+      return fail(`the pickle holds a text before byte ${at} that is no UTF-8`);
     }
+  };
+  const note = (index: number): void => {
+    count();
+    if (memo.size >= MAX_MAP) fail(`the pickle notes more than ${MAX_MAP} objects`);
+    memo.set(index, top());
   };
   const line = (): string => {
     const end = bytes.indexOf(0x0a, at);
@@ -233,6 +275,8 @@ export function readPickle(bytes: Uint8Array, file: string): unknown {
   const setItems = (values: readonly unknown[]): void => {
     const dict = top();
     if (!(dict instanceof Map) || values.length % 2 !== 0) return damaged();
+    count(values.length / 2);
+    if (dict.size + values.length / 2 > MAX_MAP) fail(`a dict has more than ${MAX_MAP} keys`);
     for (let i = 0; i < values.length; i += 2) dict.set(values[i], values[i + 1]);
   };
   const recall = (index: number): void => {
@@ -308,6 +352,10 @@ export function readPickle(bytes: Uint8Array, file: string): unknown {
     fail("no Python pickle of protocol 2 to 5 (its first byte is not 0x80)");
   }
   while (true) {
+    if (at === frameEnd) frameEnd = 0;
+    if (stack.length > MAX_STACK || marks.length > MAX_STACK) {
+      fail(`the pickle nests or gathers more than ${MAX_STACK} values`);
+    }
     const start = at;
     const code = u8();
     switch (code) {
@@ -316,10 +364,12 @@ export function readPickle(bytes: Uint8Array, file: string): unknown {
         if (protocol < 2 || protocol > 5) fail(`pickle protocol ${protocol}: 2 to 5 are read`);
         break;
       }
-      case 0x95: { // FRAME: its length is only checked, what is inside is read as it comes
+      case 0x95: { // FRAME
         const length = u64();
+        if (frameEnd > 0) damaged();
         take(length);
         at -= length;
+        frameEnd = at + length;
         break;
       }
       case 0x2e: // STOP
@@ -373,26 +423,29 @@ export function readPickle(bytes: Uint8Array, file: string): unknown {
         stack.push(text(u64()));
         break;
       case 0x43: // SHORT_BINBYTES
-        stack.push(raw(u8()));
+        stack.push(binary(u8()));
         break;
       case 0x42: // BINBYTES
-        stack.push(raw(u32()));
+        stack.push(binary(u32()));
         break;
       case 0x8e: // BINBYTES8
       case 0x96: // BYTEARRAY8
-        stack.push(raw(u64()));
+        stack.push(binary(u64()));
         break;
       case 0x29: // EMPTY_TUPLE
       case 0x5d: // EMPTY_LIST
+        count();
         stack.push([]);
         break;
       case 0x85: // TUPLE1
       case 0x86: // TUPLE2
       case 0x87: // TUPLE3
+        count();
         stack.push(popMany(code - 0x84));
         break;
       case 0x74: // TUPLE
       case 0x6c: // LIST
+        count();
         stack.push(popToMark());
         break;
       case 0x61: // APPEND
@@ -402,10 +455,12 @@ export function readPickle(bytes: Uint8Array, file: string): unknown {
         append(popToMark());
         break;
       case 0x7d: // EMPTY_DICT
+        count(OBJECTS_A_MAP);
         stack.push(new Map());
         break;
       case 0x64: { // DICT
         const items = popToMark();
+        count(OBJECTS_A_MAP);
         stack.push(new Map());
         setItems(items);
         break;
@@ -417,13 +472,13 @@ export function readPickle(bytes: Uint8Array, file: string): unknown {
         setItems(popToMark());
         break;
       case 0x71: // BINPUT
-        memo.set(u8(), top());
+        note(u8());
         break;
       case 0x72: // LONG_BINPUT
-        memo.set(u32(), top());
+        note(u32());
         break;
       case 0x94: // MEMOIZE
-        memo.set(memo.size, top());
+        note(memo.size);
         break;
       case 0x68: // BINGET
         recall(u8());
@@ -441,6 +496,7 @@ export function readPickle(bytes: Uint8Array, file: string): unknown {
       }
       case 0x52: { // REDUCE
         const [callee, args] = popMany(2);
+        count();
         stack.push(call(callee, args));
         break;
       }

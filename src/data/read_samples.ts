@@ -7,7 +7,7 @@ import { basename, join } from "node:path";
 import { Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
 import { InputError } from "../core/errors.ts";
-import { writeWholeFile } from "../core/whole_file.ts";
+import { readWholeFile, writeWholeFile } from "../core/whole_file.ts";
 import { arrayNumbers, isNdArray, readPickle } from "./pickle.ts";
 import { formatSample, makeSample, parseSample, type Sample, type Targets } from "./samples.ts";
 
@@ -22,9 +22,13 @@ export interface ReadSamplesOptions {
 
 const SPLITS = ["train", "validation", "test"] as const;
 const EXTENSIONS = ["pk", "pickle", "pkl", "jsonl", "jsonl.gz"] as const;
-/** What a line of JSON, and a whole file once unpacked, may hold: far beyond honest samples. */
-const MAX_LINE = 16 * 2 ** 20;
+/** What a line of JSON, a text once unpacked, and a pickle may hold: far beyond honest samples. */
+const MAX_LINE = 4 * 2 ** 20;
 const MAX_TEXT = 4 * 2 ** 30;
+const MAX_PICKLE = 2 ** 30;
+/** Texts that unpack to more than so many times their size, and are no longer small, are bombs. */
+const MAX_RATIO = 100;
+const SMALL_TEXT = 16 * 2 ** 20;
 
 function fileProblem(error: unknown): string {
   if (error instanceof Deno.errors.NotFound) return "there is no such file";
@@ -58,34 +62,39 @@ function samplesOfPickle(bytes: Uint8Array, file: string, targets: Targets): Sam
   });
 }
 
-async function* linesOf(chunks: AsyncIterable<Uint8Array>, file: string): AsyncGenerator<string> {
-  const decoder = new TextDecoder("utf-8", { fatal: true });
-  let rest = "";
-  let total = 0;
-  for await (const chunk of chunks) {
-    total += chunk.length;
-    if (total > MAX_TEXT) throw new InputError(`${file}: more than 4 GiB of text: split it`);
-    const parts = decoder.decode(chunk, { stream: true }).split("\n");
-    parts[0] = rest + parts[0];
-    rest = parts.pop() ?? "";
-    if (rest.length > MAX_LINE) throw new InputError(`${file}: a line is longer than 16 MiB`);
-    yield* parts;
-  }
-  rest += decoder.decode();
-  if (rest !== "") yield rest;
-}
-
 async function samplesOfLines(
   chunks: AsyncIterable<Uint8Array>,
   file: string,
   targets: Targets,
 ): Promise<Sample[]> {
+  const decoder = new TextDecoder("utf-8", { fatal: true });
   const samples: Sample[] = [];
-  let number = 0;
-  for await (const line of linesOf(chunks, file)) {
-    number++;
+  let number = 1;
+  let rest = "";
+  let total = 0;
+  const decode = (chunk?: Uint8Array): string => {
+    try {
+      return decoder.decode(chunk, { stream: chunk !== undefined });
+    } catch {
+      throw new InputError(`${file}: line ${number} or one soon after it is no UTF-8 text`);
+    }
+  };
+  const add = (line: string): void => {
     if (line.trim() !== "") samples.push(parseSample(line, `${file}: line ${number}`, targets));
+    number++;
+  };
+  for await (const chunk of chunks) {
+    total += chunk.length;
+    if (total > MAX_TEXT) throw new InputError(`${file}: more than 4 GiB of text: split it`);
+    const lines = (rest + decode(chunk)).split("\n");
+    rest = lines.pop() ?? "";
+    if (rest.length > MAX_LINE) {
+      throw new InputError(`${file}: line ${number + lines.length} is longer than 4 MiB`);
+    }
+    lines.forEach(add);
   }
+  rest += decode();
+  if (rest !== "") add(rest);
   return samples;
 }
 
@@ -125,9 +134,14 @@ export async function readSamples(
       samples = await samplesOfLines(Deno.stdin.readable, file, targets);
     } else if (kind === "jsonl" || kind === "jsonl.gz") {
       const source = (await Deno.open(path)).readable;
-      samples = await samplesOfLines(kind === "jsonl" ? source : gunzip(source), file, targets);
+      const text = kind === "jsonl" ? source : gunzip(source, file);
+      samples = await samplesOfLines(text, file, targets);
     } else {
-      samples = samplesOfPickle(await Deno.readFile(path), file, targets);
+      const bytes = await readWholeFile(path, MAX_PICKLE);
+      if (bytes === undefined) {
+        throw new InputError(`${file}: more than 1 GiB of pickle: save it as .jsonl.gz`);
+      }
+      samples = samplesOfPickle(bytes, file, targets);
     }
   } catch (error) {
     if (error instanceof InputError) throw error;
@@ -138,12 +152,24 @@ export async function readSamples(
 }
 
 // Not DecompressionStream: files may be several gzip members one after the other.
-async function* gunzip(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+async function* gunzip(
+  source: AsyncIterable<Uint8Array>,
+  file: string,
+): AsyncGenerator<Uint8Array> {
   const input = Readable.from(source);
   const output = input.pipe(createGunzip());
   input.on("error", (error) => output.destroy(error));
+  let total = 0;
   try {
-    for await (const chunk of output) yield chunk as Uint8Array;
+    for await (const chunk of output) {
+      total += (chunk as Uint8Array).length;
+      if (total > SMALL_TEXT && total > MAX_RATIO * output.bytesWritten) {
+        throw new InputError(
+          `${file}: unpacks to more than ${MAX_RATIO} times its size: give it unpacked, as .jsonl`,
+        );
+      }
+      yield chunk as Uint8Array;
+    }
   } finally {
     input.destroy();
   }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { describe, printable } from "../core/describe.ts";
 import { InputError } from "../core/errors.ts";
 
 /**
@@ -39,12 +40,6 @@ const SERIES = [
   { key: "diff", low: 0, high: 2 ** 31 - 1, note: "days before the target" },
 ] as const;
 
-function show(value: unknown): string {
-  if (typeof value === "number") return String(value);
-  const text = JSON.stringify(value) ?? String(value);
-  return text.length > 40 ? `${text.slice(0, 40)}...` : text;
-}
-
 function isSeries(value: unknown): value is ArrayLike<unknown> {
   return Array.isArray(value) || value instanceof Float64Array || value instanceof Int32Array;
 }
@@ -58,7 +53,7 @@ function fault(
 ): string | undefined {
   const because = note === "" ? "" : ` (${note})`;
   const range = high === 2 ** 31 - 1 ? `from ${low}` : `${low} to ${high}`;
-  if (typeof value !== "number") return `is ${show(value)}, not a number`;
+  if (typeof value !== "number") return `is ${describe(value)}, not a number`;
   if (!Number.isFinite(value)) return `is ${value}: it must be a finite number, ${range}${because}`;
   if (whole && !Number.isInteger(value)) return `is ${value}: it must be a whole number`;
   // Real durations are cut to whole minutes later, so 2879.9 still counts as 2879.
@@ -87,7 +82,9 @@ export function makeSample(
   for (const { key, low, high, note } of SERIES) {
     const values = read(key);
     if (values === undefined) return fail(`${key} is missing`);
-    if (!isSeries(values)) return fail(`${key} is ${show(values)}: it must be a list of numbers`);
+    if (!isSeries(values)) {
+      return fail(`${key} is ${describe(values)}: it must be a list of numbers`);
+    }
     if (key === "X") {
       steps = values.length;
       if (steps === 0) fail("X is empty: a sample needs at least 1 visit");
@@ -181,12 +178,14 @@ export function parseSample(line: string, where: string, targets?: Targets): Sam
     const key = odd === null ? undefined : /"(\w+)"[^"]*$/.exec(line.slice(0, odd.index + 1))?.[1];
     throw new InputError(
       odd === null
-        ? `${where}: no JSON: ${(error as Error).message}`
+        ? `${where}: no JSON: ${printable((error as Error).message, 120)}`
         : `${where}: ${key ?? "a value"} holds ${odd[1]}: it must be a finite number`,
     );
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new InputError(`${where}: ${show(value)} is no JSON object with the keys of a sample`);
+    throw new InputError(
+      `${where}: ${describe(value)} is no JSON object with the keys of a sample`,
+    );
   }
   const record = value as Readonly<Record<string, unknown>>;
   return makeSample((key) => Object.hasOwn(record, key) ? record[key] : undefined, where, targets);

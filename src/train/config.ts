@@ -1,6 +1,8 @@
 import { parse, stringify } from "@std/yaml";
+import { describe, printable } from "../core/describe.ts";
 import { InputError } from "../core/errors.ts";
 import { suggestion } from "../core/suggestion.ts";
+import { readWholeFile } from "../core/whole_file.ts";
 
 /**
  * The configuration of a next-location run. In YAML its keys are nested in sections and named as the
@@ -349,6 +351,10 @@ const WITHOUT_EFFECT: readonly Omit<Key<undefined>, "default">[] = [
   },
 ];
 
+/** Characters of a configuration file: far beyond an honest one, little enough for any YAML in it. */
+const MAX_CHARACTERS = 2 ** 16;
+const TOO_LONG = `is no configuration: it has more than ${MAX_CHARACTERS} characters`;
+
 const FIELDS = Object.keys(KEYS) as readonly (keyof Config)[];
 const ALL_KEYS = new Map<string, { readonly allowed: Allowed; readonly meaning: string }>(
   [...FIELDS.map((field) => KEYS[field]), ...WITHOUT_EFFECT].map((key) => [key.path, key]),
@@ -380,7 +386,7 @@ export function parseConfig(source: string, file: string): Config {
       for (const [key, inner] of entriesOf(value, file, name)) values.set(`${name}.${key}`, inner);
     } else if (!ALL_KEYS.has(name) && value !== null && typeof value === "object") {
       const hint = suggestion(name, SECTIONS) || `; the sections are ${SECTIONS.join(", ")}`;
-      throw new InputError(`${file}: unknown section ${name}${hint}`);
+      throw new InputError(`${file}: unknown section ${printable(name)}${hint}`);
     } else {
       values.set(name, value);
     }
@@ -404,14 +410,21 @@ export function parseConfig(source: string, file: string): Config {
  * @throws {InputError} If the file cannot be read or is not a valid configuration.
  */
 export async function readConfig(path: string): Promise<Config> {
-  let source: string;
+  let bytes: Uint8Array | undefined;
   try {
-    source = await Deno.readTextFile(path);
+    bytes = await readWholeFile(path, 4 * MAX_CHARACTERS);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) {
       throw new InputError(`${path}: there is no such configuration file`);
     }
     throw new InputError(`${path}: cannot read the configuration: ${(error as Error).message}`);
+  }
+  if (bytes === undefined) throw new InputError(`${path}: ${TOO_LONG}`);
+  let source: string;
+  try {
+    source = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new InputError(`${path}: is no text in UTF-8`);
   }
   return parseConfig(source, path);
 }
@@ -538,11 +551,12 @@ function nameOf(path: string): string {
 }
 
 function parseYaml(source: string, file: string): unknown {
+  if (source.length > MAX_CHARACTERS) throw new InputError(`${file}: ${TOO_LONG}`);
   try {
     return parse(source);
   } catch (error) {
     const [place] = (error as Error).message.split("\n");
-    throw new InputError(`${file}: is not valid YAML: ${place.replace(/:$/, "")}`);
+    throw new InputError(`${file}: is not valid YAML: ${printable(place.replace(/:$/, ""), 200)}`);
   }
 }
 
@@ -557,7 +571,9 @@ function entriesOf(value: unknown, file: string, what: string): [string, unknown
 
 function checkValue(file: string, path: string, value: unknown): void {
   const key = ALL_KEYS.get(path);
-  if (key === undefined) throw new InputError(`${file}: unknown key ${path}${placeFor(path)}`);
+  if (key === undefined) {
+    throw new InputError(`${file}: unknown key ${printable(path)}${placeFor(path)}`);
+  }
   const { allowed, meaning } = key;
   const optional = FIELDS.some((field) =>
     KEYS[field].path === path && KEYS[field].default === undefined
@@ -577,12 +593,7 @@ function placeFor(path: string): string {
 }
 
 function show(value: unknown): string {
-  const json = value === null
-    ? "empty"
-    : typeof value === "number"
-    ? String(value)
-    : JSON.stringify(value);
-  return json.length > 60 ? `${json.slice(0, 57)}...` : json;
+  return value === null ? "empty" : describe(value);
 }
 
 function checkTogether(file: string, config: Config): void {

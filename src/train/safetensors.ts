@@ -3,14 +3,20 @@
  * the dtype, shape and byte range of each tensor, then the little-endian elements one after another
  * (https://github.com/huggingface/safetensors). A file holds only data; reading one runs nothing.
  *
+ * The rules are those of the official Rust library, and what is written is byte for byte what it
+ * writes. Three things that it lets pass are refused here: keys of a tensor's entry other than
+ * dtype, shape and data_offsets, a `__metadata__` of null, and more than {@link MAX_ENTRIES}
+ * tensors or 64 dimensions.
+ *
  * Own code because the official library is for Rust and Python, and npm's `safetensors` is a
  * version 0.0.1.
  *
  * @module
  */
+import { describe, printable } from "../core/describe.ts";
 import { InputError } from "../core/errors.ts";
 import { writeWholeFile } from "../core/whole_file.ts";
-import { formatShape, type HostTensor, isHostTensor, sizeOf, tensor } from "../core/tensor.ts";
+import { type HostTensor, isHostTensor, sizeOf, tensor } from "../core/tensor.ts";
 import type { TensorData } from "../core/tensor.ts";
 
 /** Element types that files may hold and this library reads. */
@@ -52,7 +58,19 @@ export type NamedTensors = Readonly<Record<string, HostTensor>> | ReadonlyMap<st
 
 // The limit of the format's own reader.
 const MAX_HEADER_BYTES = 100_000_000;
+// A header at its limit could hold millions of entries, which take many times its size in memory.
+const MAX_ENTRIES = 100_000;
+const MAX_RANK = 64;
+// No buffer of a GPU is larger.
+const MAX_TENSOR_BYTES = 2 ** 32;
 const STORED_AS = { f32: "F32", i32: "I32", u32: "U32" } as const;
+// In the order of the official writer: widest first, so that everything is aligned.
+const WRITING_ORDER: readonly StoredDType[] = ["I64", "F32", "U32", "I32"];
+/** Element types of the format that no tensor of this library can hold. */
+const NOT_READ: readonly unknown[] = [
+  ...["C64", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"],
+  ...["F6_E2M3", "F6_E3M2", "F4"],
+];
 
 interface Reader {
   readonly bytes: number;
@@ -70,9 +88,11 @@ function checked(value: number | bigint, fits: boolean): number {
   return Number(value);
 }
 
-/** Copies elements of four bytes as they are: the file need not be aligned. */
-const bitsOf = (view: DataView): ArrayBuffer =>
-  new Uint8Array(view.buffer, view.byteOffset, view.byteLength).slice().buffer;
+/** Elements of four bytes as they are, copied out of a larger file, which need not be aligned. */
+const bitsOf = (view: DataView): ArrayBufferLike =>
+  view.byteLength === view.buffer.byteLength
+    ? view.buffer
+    : new Uint8Array(view.buffer, view.byteOffset, view.byteLength).slice().buffer;
 
 const READERS: Readonly<Record<StoredDType, Reader>> = {
   F64: {
@@ -140,19 +160,55 @@ type JsonObject = Readonly<Record<string, unknown>>;
 const isObject = (value: unknown): value is JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-/** Key that appears twice in one object of a valid JSON text; `JSON.parse` keeps only the last. */
-function duplicateKey(json: string): string | undefined {
-  const open: (Set<string> | undefined)[] = [];
-  for (const [token, colon] of json.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?|[{}[\]]/g)) {
-    if (token === "{") open.push(new Set());
-    else if (token === "[") open.push(undefined);
-    else if (token === "}" || token === "]") open.pop();
-    else if (colon !== undefined) {
-      const key = JSON.parse(token.slice(0, -colon.length)) as string;
-      const keys = open.at(-1)!;
-      if (keys.has(key)) return key;
-      keys.add(key);
+/** The parts of a JSON text: texts with their quotes, single punctuation, and bare words. */
+function* tokensOf(json: string): Generator<string> {
+  const next = /["{}[\],:]|[^\s"{}[\],:]+/g;
+  for (let match; (match = next.exec(json)) !== null;) {
+    const start = match.index;
+    if (match[0] !== '"') {
+      yield match[0];
+      continue;
     }
+    // By hand: as a regular expression, a long text with escapes overflows its stack.
+    let end = start;
+    for (let slashes = 1; slashes % 2 === 1;) {
+      end = json.indexOf('"', end + 1);
+      if (end < 0) return;
+      for (slashes = 0; json[end - 1 - slashes] === "\\";) slashes++;
+    }
+    next.lastIndex = end + 1;
+    yield json.slice(start, end + 1);
+  }
+}
+
+/**
+ * What is wrong with a header that `JSON.parse` would not tell: keys that appear twice, numbers
+ * written like 1.0 or 1e3, and more or deeper content than tensors need, which is told
+ * before memory is spent on it. Texts that are no JSON may pass.
+ */
+function headerFault(json: string): string | undefined {
+  // The open objects, with their keys, and lists, with the number of their commas.
+  const open: { readonly keys?: Set<string>; commas: number }[] = [];
+  let last = "";
+  for (const token of tokensOf(json)) {
+    const inside = open.at(-1);
+    if (token === "{") open.push({ keys: new Set(), commas: 0 });
+    else if (token === "[") open.push({ commas: 0 });
+    else if (token === "}" || token === "]") open.pop();
+    else if (token === "," && inside !== undefined) inside.commas++;
+    else if (token === ":" && inside?.keys !== undefined && last[0] === '"') {
+      const key = JSON.parse(last) as string;
+      if (inside.keys.has(key)) return `names ${describe(key)} twice`;
+      inside.keys.add(key);
+      if (inside.keys.size > MAX_ENTRIES) return `has more than ${MAX_ENTRIES} entries`;
+    } else if (/^[-\d]/.test(token) && isSize(Number(token)) && !/^(0|[1-9]\d*)$/.test(token)) {
+      return `writes a whole number as ${printable(token, 20)}`;
+    }
+    if (open.length > 3) return "is nested deeper than the shape of a tensor";
+    if (inside?.keys === undefined && inside !== undefined && inside.commas >= MAX_RANK) {
+      return `has a list of more than ${MAX_RANK} numbers`;
+    }
+    last = token;
   }
   return undefined;
 }
@@ -160,34 +216,27 @@ function duplicateKey(json: string): string | undefined {
 const isSize = (value: unknown): value is number =>
   Number.isSafeInteger(value) && value as number >= 0;
 
-function readHeader(bytes: Uint8Array, file: string): { header: JsonObject; start: number } {
+/** Whether other readers take a text as it is: no NUL, which ends C's, and no half a character. */
+const isName = (text: string): boolean => text.isWellFormed() && !text.includes("\0");
+
+const START = 8;
+
+/** The length of the header, from the first eight bytes of a file of `total` bytes. */
+function headerLength(bytes: Uint8Array, total: number, file: string): number {
   const bad = (what: string): never => {
     throw new InputError(
       `${file}: not a safetensors file: ${what}; write it again or copy it anew`,
     );
   };
-  if (bytes.length < 8) {
+  if (bytes.length < START) {
     bad(`it has ${bytes.length} bytes, fewer than the 8 of the header's length`);
   }
   const length = new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true);
   if (length > MAX_HEADER_BYTES) bad(`a header of ${length} bytes is over ${MAX_HEADER_BYTES}`);
-  const start = 8 + Number(length);
-  if (start > bytes.length) {
-    bad(`its header takes ${length} bytes but only ${bytes.length - 8} follow (cut off?)`);
+  if (length > total - START) {
+    bad(`its header takes ${length} bytes but only ${total - START} follow (cut off?)`);
   }
-  let header: unknown;
-  try {
-    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
-      .decode(bytes.subarray(8, start));
-    if (!text.startsWith("{")) bad("its header does not start with {");
-    header = JSON.parse(text);
-    const key = duplicateKey(text);
-    if (key !== undefined) bad(`its header names ${JSON.stringify(key)} twice`);
-  } catch (error) {
-    if (error instanceof InputError) throw error;
-    bad(`its header is no JSON in UTF-8 (${(error as Error).message})`);
-  }
-  return { header: header as JsonObject, start };
+  return Number(length);
 }
 
 interface Entry {
@@ -198,35 +247,120 @@ interface Entry {
   readonly end: number;
 }
 
+interface Header {
+  /** In the order of their data. */
+  readonly entries: readonly Entry[];
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** Checks all of a header, against the `dataBytes` that follow it too. */
+function readHeader(bytes: Uint8Array, dataBytes: number, file: string): Header {
+  const bad = (what: string): never => {
+    throw new InputError(`${file}: not a safetensors file: its header ${what}; write it again`);
+  };
+  let text = "";
+  try {
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    bad("is no JSON in UTF-8");
+  }
+  if (!text.startsWith("{")) bad("does not start with {");
+  let header: unknown;
+  try {
+    const fault = headerFault(text);
+    if (fault !== undefined) bad(fault);
+    header = JSON.parse(text);
+  } catch (error) {
+    if (error instanceof InputError) throw error;
+    bad(`is no JSON in UTF-8 (${printable((error as Error).message, 120)})`);
+  }
+  const { __metadata__: metadata = {}, ...named } = header as JsonObject;
+  if (!isObject(metadata) || Object.values(metadata).some((value) => typeof value !== "string")) {
+    bad("must map names to texts in __metadata__");
+  }
+  const texts = metadata as Readonly<Record<string, string>>;
+  if (!Object.entries(texts).flat().every(isName)) {
+    bad("has a NUL or half a surrogate pair in __metadata__");
+  }
+  const entries = Object.entries(named).map(([name, value]) => readEntry(name, value, file))
+    .sort((a, b) => a.begin - b.begin || a.end - b.end);
+  checkCover(entries, dataBytes, file);
+  return { entries, metadata: texts };
+}
+
 function readEntry(name: string, value: unknown, file: string): Entry {
   const bad = (what: string): never => {
-    throw new InputError(`${file}: tensor ${JSON.stringify(name)}: ${what}`);
+    throw new InputError(`${file}: tensor ${describe(name)}: ${what}`);
   };
+  if (!isName(name)) bad("its name has a NUL or half a surrogate pair");
   if (!isObject(value)) return bad("its entry in the header is not an object");
   const { dtype, shape, data_offsets: range, ...others } = value;
   const [other] = Object.keys(others);
   if (other !== undefined) {
-    bad(`unknown key ${JSON.stringify(other)}; allowed are dtype, shape and data_offsets`);
+    bad(`unknown key ${describe(other)}; allowed are dtype, shape and data_offsets`);
   }
   if (typeof dtype !== "string" || !Object.hasOwn(READERS, dtype)) {
-    return bad(`dtype ${JSON.stringify(dtype)} is not one of ${Object.keys(READERS).join(" ")}`);
+    const problem = NOT_READ.includes(dtype) ? "is not read here: convert it to one" : "is not one";
+    return bad(`dtype ${describe(dtype)} ${problem} of ${Object.keys(READERS).join(" ")}`);
   }
   if (!Array.isArray(shape) || !shape.every(isSize)) {
-    return bad(`shape ${JSON.stringify(shape)} is not a list of sizes`);
+    return bad(`shape ${describe(shape)} is not a list of sizes`);
   }
   if (!Array.isArray(range) || range.length !== 2 || !range.every(isSize) || range[0] > range[1]) {
-    return bad(`data_offsets ${JSON.stringify(range)} is not a pair [begin, end]`);
+    return bad(`data_offsets ${describe(range)} is not a pair [begin, end]`);
   }
   const [begin, end] = range as [number, number];
-  const bytes = sizeOf(shape) * READERS[dtype as StoredDType].bytes;
+  // Products of the sizes on the way must be exact as well: [2^40, 2^40, 0] is refused.
+  let bytes = READERS[dtype as StoredDType].bytes;
+  for (const size of shape) {
+    bytes *= size;
+    if (!isSize(bytes)) bad(`shape ${describe(shape)} overflows`);
+  }
   if (bytes !== end - begin) {
     bad(
-      `${dtype}${formatShape(shape)} takes ${bytes} bytes, but its data_offsets span ${
-        end - begin
-      }`,
+      `${dtype}${describe(shape)} takes ${bytes} bytes, but its data_offsets span ${end - begin}`,
     );
   }
+  if (bytes > MAX_TENSOR_BYTES) bad(`${bytes} bytes are more than the 4 GiB that a GPU can hold`);
   return { name, dtype: dtype as StoredDType, shape, begin, end };
+}
+
+/** Checks that tensors, in order, cover the data without holes, overlaps and rest. */
+function checkCover(entries: readonly Entry[], dataBytes: number, file: string): void {
+  let expected = 0;
+  for (const { name, begin, end } of entries) {
+    if (begin !== expected) {
+      throw new InputError(
+        `${file}: tensor ${describe(name)}: its data begins at ${begin}, but ` +
+          `${expected} bytes come before it: holes and overlaps are not allowed`,
+      );
+    }
+    expected = end;
+  }
+  if (expected !== dataBytes) {
+    throw new InputError(
+      `${file}: its tensors take ${expected} bytes, but ${dataBytes} follow the header ` +
+        (expected > dataBytes ? "(cut off?); copy it anew" : "; remove what was appended"),
+    );
+  }
+}
+
+function readTensor(
+  { name, dtype, shape }: Entry,
+  view: DataView,
+  file: string,
+): HostTensor {
+  try {
+    return tensor(READERS[dtype].decode(view, sizeOf(shape)), shape);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new InputError(`${file}: tensor ${describe(name)} (${dtype}): ${error.message}`);
+  }
+}
+
+function result(header: Header, tensors: ReadonlyMap<string, HostTensor>): Safetensors {
+  const dtypes = new Map(header.entries.map(({ name, dtype }) => [name, dtype]));
+  return { tensors, dtypes, metadata: header.metadata };
 }
 
 /**
@@ -238,52 +372,21 @@ function readEntry(name: string, value: unknown, file: string): Entry {
  * @throws {InputError} If the bytes break the format, or a number does not fit its 32-bit type.
  */
 export function decodeSafetensors(bytes: Uint8Array, file = "safetensors data"): Safetensors {
-  const { header, start } = readHeader(bytes, file);
-  const { __metadata__: metadata = {}, ...named } = header;
-  if (!isObject(metadata) || Object.values(metadata).some((value) => typeof value !== "string")) {
-    throw new InputError(`${file}: __metadata__ in the header must map names to texts`);
-  }
-  const entries = Object.entries(named).map(([name, value]) => readEntry(name, value, file))
-    .sort((a, b) => a.begin - b.begin || a.end - b.end);
-  let expected = 0;
-  for (const { name, begin, end } of entries) {
-    if (begin !== expected) {
-      throw new InputError(
-        `${file}: tensor ${JSON.stringify(name)}: its data begins at ${begin}, but ` +
-          `${expected} bytes come before it: holes and overlaps are not allowed`,
-      );
-    }
-    expected = end;
-  }
-  if (expected !== bytes.length - start) {
-    throw new InputError(
-      `${file}: its tensors take ${expected} bytes, but ${
-        bytes.length - start
-      } follow the header ` +
-        (expected > bytes.length - start
-          ? "(cut off?); copy it anew"
-          : "; remove what was appended"),
-    );
-  }
-  const tensors = new Map<string, HostTensor>();
-  for (const { name, dtype, shape, begin, end } of entries) {
-    const view = new DataView(bytes.buffer, bytes.byteOffset + start + begin, end - begin);
-    try {
-      tensors.set(name, tensor(READERS[dtype].decode(view, sizeOf(shape)), shape));
-    } catch (error) {
-      if (!(error instanceof RangeError)) throw error;
-      throw new InputError(`${file}: tensor ${JSON.stringify(name)} (${dtype}): ${error.message}`);
-    }
-  }
-  return {
-    tensors,
-    dtypes: new Map(entries.map(({ name, dtype }) => [name, dtype])),
-    metadata: metadata as Record<string, string>,
-  };
+  const start = START + headerLength(bytes, bytes.length, file);
+  const header = readHeader(bytes.subarray(START, start), bytes.length - start, file);
+  return result(
+    header,
+    new Map(header.entries.map((entry) => {
+      const at = bytes.byteOffset + start + entry.begin;
+      const view = new DataView(bytes.buffer, at, entry.end - entry.begin);
+      return [entry.name, readTensor(entry, view, file)];
+    })),
+  );
 }
 
 /**
- * The tensors in a safetensors file; see {@linkcode decodeSafetensors}.
+ * The tensors in a safetensors file; see {@linkcode decodeSafetensors}. The header is checked against
+ * the file's size before memory is taken for a tensor.
  *
  * @param path The file.
  * @throws {InputError} If the file cannot be read, breaks the format, or holds a number that does
@@ -300,13 +403,31 @@ export function decodeSafetensors(bytes: Uint8Array, file = "safetensors data"):
  * ```
  */
 export async function readSafetensors(path: string): Promise<Safetensors> {
-  let bytes: Uint8Array;
   try {
-    bytes = await Deno.readFile(path);
+    using file = await Deno.open(path);
+    const { size, isFile } = await file.stat();
+    if (!isFile) throw new InputError(`${path}: cannot read weights: it is no regular file`);
+    const take = async (count: number): Promise<Uint8Array<ArrayBuffer>> => {
+      const bytes = new Uint8Array(count);
+      for (let at = 0; at < count;) {
+        const read = await file.read(bytes.subarray(at));
+        if (read === null) throw new InputError(`${path}: grew shorter while it was read`);
+        at += read;
+      }
+      return bytes;
+    };
+    const length = headerLength(await take(Math.min(START, size)), size, path);
+    const header = readHeader(await take(length), size - START - length, path);
+    const tensors = new Map<string, HostTensor>();
+    for (const entry of header.entries) {
+      const { buffer } = await take(entry.end - entry.begin);
+      tensors.set(entry.name, readTensor(entry, new DataView(buffer), path));
+    }
+    return result(header, tensors);
   } catch (error) {
+    if (error instanceof InputError) throw error;
     throw new InputError(`${path}: cannot read weights: ${reason(error)}`, { cause: error });
   }
-  return decodeSafetensors(bytes, path);
 }
 
 function reason(error: unknown): string {
@@ -316,16 +437,24 @@ function reason(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-const compare = (a: string, b: string): number => a < b ? -1 : a > b ? 1 : 0;
+/** The order of texts by code points, which is that of their bytes in UTF-8. */
+function compare(a: string, b: string): number {
+  let i = 0;
+  while (i < a.length && a[i] === b[i]) i++;
+  // Half a pair in both may stand before the halves that differ.
+  if (i > 0 && /[\ud800-\udbff]/.test(a[i - 1])) i--;
+  return (a.codePointAt(i) ?? -1) - (b.codePointAt(i) ?? -1);
+}
 
 /**
  * The bytes of a safetensors file. The same tensors give the same bytes, whatever order they come
- * in: I64 first, so that everything is aligned, then by name.
+ * in: by type, I64 first, so that everything is aligned, then by name. They are those of the official
+ * library, which however writes several entries of metadata in any order.
  *
  * @param tensors `f32`, `i32` and `u32` tensors by name, written as F32, I32 and U32.
  * @param options Metadata, and what to write as I64.
- * @throws {TypeError} If a value is not a host tensor, a name is `__metadata__`, or `i64` names
- * something other than a given integer tensor.
+ * @throws {TypeError} If a value is not a host tensor, a name is `__metadata__`, a name or text has a
+ * NUL or half a surrogate pair, or `i64` names something other than a given integer tensor.
  * @throws {RangeError} If the header would take more than 100 MB.
  */
 export function encodeSafetensors(
@@ -338,6 +467,9 @@ export function encodeSafetensors(
   const wide = new Set(options.i64);
   for (const [name, value] of given) {
     if (name === "__metadata__") throw new TypeError("Cannot name a tensor __metadata__");
+    if (!isName(name)) {
+      throw new TypeError(`Cannot name a tensor ${describe(name)}: NUL or half a surrogate pair`);
+    }
     if (!isHostTensor(value)) throw new TypeError(`Cannot write ${name}: it is not a host tensor`);
   }
   for (const name of wide) {
@@ -348,10 +480,16 @@ export function encodeSafetensors(
       );
     }
   }
-  const names = [...given.keys()].sort((a, b) =>
-    Number(wide.has(b)) - Number(wide.has(a)) || compare(a, b)
-  );
+  const storedAs = (name: string): StoredDType =>
+    wide.has(name) ? "I64" : STORED_AS[given.get(name)!.dtype];
+  const rank = (name: string): number => WRITING_ORDER.indexOf(storedAs(name));
+  const names = [...given.keys()].sort((a, b) => rank(a) - rank(b) || compare(a, b));
   const metadata = Object.entries(options.metadata ?? {}).sort(([a], [b]) => compare(a, b));
+  for (const text of metadata.flat()) {
+    if (typeof text !== "string" || !isName(text)) {
+      throw new TypeError(`Cannot write metadata ${describe(text)}: NUL or half a surrogate pair`);
+    }
+  }
   // Joined by hand: an object would move names that look like numbers to the front.
   const pair = (name: string, value: string): string => `${JSON.stringify(name)}:${value}`;
   const fields = metadata.length === 0 ? [] : [
@@ -399,8 +537,8 @@ export function encodeSafetensors(
  * @param tensors `f32`, `i32` and `u32` tensors by name.
  * @param options Metadata, and what to write as I64.
  * @throws {InputError} If the file cannot be written.
- * @throws {TypeError} If a value is not a host tensor, a name is `__metadata__`, or `i64` names
- * something other than a given integer tensor.
+ * @throws {TypeError} If a value is not a host tensor, a name is `__metadata__`, a name or text has a
+ * NUL or half a surrogate pair, or `i64` names something other than a given integer tensor.
  * @throws {RangeError} If the header would take more than 100 MB.
  */
 export async function writeSafetensors(

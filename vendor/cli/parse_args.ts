@@ -149,7 +149,8 @@ export function parseArgs<
   for (let i = 0; i < tokens.length; i++) {
     const token = tokens[i];
     if (token.kind === "option-terminator") continue;
-    const arg = args[token.index];
+    // The index of a word is off after `-a-b`, which the tokenizer takes apart as `-a -- -b`.
+    const arg = token.kind === "positional" ? token.value : args[token.index];
     if (token.kind === "positional") {
       if (options.stopEarly) {
         others.push(...args.slice(token.index, end < 0 ? undefined : end));
