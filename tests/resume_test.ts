@@ -252,6 +252,19 @@ Deno.test("a run directory is one process's", () =>
     await assertRejects(() => lockRun(run), InputError, "another process is training in it");
   }));
 
+Deno.test("a run directory with a link in it is refused, and what it leads to is left alone", () =>
+  inRun(async (run) => {
+    await Deno.mkdir(`${run.path}/other/checkpoints`, { recursive: true });
+    await Deno.writeTextFile(`${run.path}/precious`, "mine");
+    await Deno.symlink(`${run.path}/precious`, `${run.path}/other/checkpoints/lock`);
+    await assertRejects(
+      () => lockRun({ path: `${run.path}/other`, config }),
+      InputError,
+      "other/checkpoints/lock: is a link",
+    );
+    assertEquals(await Deno.readTextFile(`${run.path}/precious`), "mine");
+  }));
+
 Deno.test("what a killed process left half-written is removed", async () => {
   await inRun(async (run) => {
     const left = `${run.path}/checkpoints/step_00000001.safetensors.0.partial`;

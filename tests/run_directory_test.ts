@@ -1,12 +1,15 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { InputError } from "../src/core/errors.ts";
-import { defaultConfig } from "../src/train/config.ts";
+import { type Config, defaultConfig } from "../src/train/config.ts";
 import {
   appendMetrics,
-  createRun,
+  claimRun,
+  type ClaimRunOptions,
   fileOf,
   openRun,
   removeRun,
+  type RunDirectory,
+  startRun,
   writeFile,
   writeRunJson,
 } from "../src/train/run_directory.ts";
@@ -31,9 +34,15 @@ async function names(path: string): Promise<string[]> {
   return (await Array.fromAsync(Deno.readDir(path), ({ name }) => name)).toSorted();
 }
 
+async function createRun(given: Config, { out, now }: ClaimRunOptions): Promise<RunDirectory> {
+  const run = { path: await claimRun(given, { out, now }), config: given };
+  await startRun(run, environment);
+  return run;
+}
+
 Deno.test("a run is written and opened again", () =>
   inFreshDirectory(async () => {
-    const run = await createRun(config, { out: "a/b/", environment });
+    const run = await createRun(config, { out: "a/b/" });
     assertEquals(run.path, "a/b");
     assertEquals(await names("a/b"), [
       "checkpoints",
@@ -57,7 +66,7 @@ Deno.test("a run is written and opened again", () =>
 Deno.test("without --out a run is named by data and time, and never twice the same", () =>
   inFreshDirectory(async () => {
     const now = new Date(2026, 0, 2, 3, 4, 5);
-    const make = async (): Promise<string> => (await createRun(config, { environment, now })).path;
+    const make = async (): Promise<string> => (await createRun(config, { now })).path;
     assertEquals(await make(), "runs/town_2026-01-02_03-04-05");
     assertEquals(await make(), "runs/town_2026-01-02_03-04-05_2");
     assertEquals(await make(), "runs/town_2026-01-02_03-04-05_3");
@@ -67,9 +76,9 @@ Deno.test("without --out a run is named by data and time, and never twice the sa
 Deno.test("an empty directory is used, one with files is left alone", () =>
   inFreshDirectory(async () => {
     await Deno.mkdir("empty");
-    assertEquals((await createRun(config, { out: "empty", environment })).path, "empty");
+    assertEquals((await createRun(config, { out: "empty" })).path, "empty");
     const error = await assertRejects(
-      () => createRun(config, { out: "empty", environment }),
+      () => createRun(config, { out: "empty" }),
       InputError,
       "--resume empty",
     );
@@ -77,7 +86,7 @@ Deno.test("an empty directory is used, one with files is left alone", () =>
     await Deno.mkdir("full");
     await Deno.writeTextFile("full/other", "");
     await assertRejects(
-      () => createRun(config, { out: "full", environment }),
+      () => createRun(config, { out: "full" }),
       InputError,
       "full: already holds other; choose a new or empty directory with --out",
     );
@@ -86,12 +95,16 @@ Deno.test("an empty directory is used, one with files is left alone", () =>
 
 Deno.test("a run that came to nothing leaves nothing, and takes nothing of others with it", () =>
   inFreshDirectory(async () => {
-    await removeRun(await createRun(config, { out: "a/b", environment }));
+    await removeRun(await createRun(config, { out: "a/b" }));
     assertEquals(await names("a"), []);
-    const run = await createRun(config, { out: "a/b", environment });
+    const run = await createRun(config, { out: "a/b" });
     await Deno.writeTextFile("a/b/notes.txt", "mine");
     await removeRun(run);
     assertEquals(await names("a/b"), ["notes.txt"]);
+    const begun = await createRun(config, { out: "begun" });
+    appendMetrics(begun, { epoch: 1 });
+    await removeRun(begun);
+    assertEquals((await names("begun")).length, 4);
   }));
 
 Deno.test("a place that cannot be written is refused in one line", () =>
@@ -100,14 +113,14 @@ Deno.test("a place that cannot be written is refused in one line", () =>
     // Even the superuser may not write to the kernel's own file systems.
     const closed = Deno.build.os === "linux" ? ["/proc/gatewise/run"] : [];
     for (const out of ["file", "file/run", ...closed]) {
-      const error = await assertRejects(() => createRun(config, { out, environment }), InputError);
+      const error = await assertRejects(() => createRun(config, { out }), InputError);
       assert(error.message.startsWith(`cannot make the run directory ${out}: `), error.message);
       assert(error.message.endsWith("; choose another directory with --out"), error.message);
       assertEquals(error.message.includes("\n"), false);
     }
     await Deno.writeTextFile("runs", ""); // A file where the default directory would be.
     await assertRejects(
-      () => createRun(config, { environment }),
+      () => createRun(config, {}),
       InputError,
       "cannot make the run",
     );

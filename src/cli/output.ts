@@ -194,16 +194,27 @@ export async function runCommand<const C extends Command>(
   main: (options: Options<C>) => void | number | Promise<void | number>,
   args: readonly string[] = Deno.args,
 ): Promise<number> {
-  try {
+  return await exitCodeOf(async () => {
     const options = parseOptions(args, command);
     if (!options.help) return await main(options) ?? 0;
     print(formatHelp(command).trimEnd());
     return 0;
+  }, args.includes("--debug"));
+}
+
+/**
+ * Runs a part of a command, and turns what it throws into one line on standard error.
+ *
+ * @returns Its exit code: what it gives, 1 after an error, 2 if the command line does not fit.
+ */
+export async function exitCodeOf(part: () => Promise<number>, debug: boolean): Promise<number> {
+  try {
+    return await part();
   } catch (error) {
     // Whoever reads the output has read enough, as in `... | head`.
     if (error instanceof Deno.errors.BrokenPipe) return 0;
     if (standardError.terminal) standardError.write(CLEAR_LINE);
-    standardError.write(`error: ${describeError(error, args.includes("--debug"))}\n`);
+    standardError.write(`error: ${describeError(error, debug)}\n`);
     return error instanceof UsageError ? 2 : 1;
   }
 }

@@ -32,32 +32,40 @@ export const runFiles = {
   checkpoints: "checkpoints",
 } as const;
 
-/** What a new run directory needs. */
-export interface CreateRunOptions {
+/** Where a new run directory is to be. */
+export interface ClaimRunOptions {
   /** The directory; default a new one below `runs/`, named by data and time. */
   readonly out?: string;
-  /** What is written to `environment.json`. */
-  readonly environment: unknown;
   /** The time; default now. */
   readonly now?: Date;
 }
 
 /**
- * Makes a run directory, with the configuration and the environment in it.
+ * Makes the directory of a new run, and leaves it empty.
  *
- * @throws {InputError} If the directory has files in it or cannot be written.
+ * @returns Its path.
+ * @throws {InputError} If the directory has files in it or cannot be made.
  */
-export async function createRun(config: Config, options: CreateRunOptions): Promise<RunDirectory> {
-  const { out, environment, now = new Date() } = options;
-  const path = out === undefined
+export async function claimRun(config: Config, options: ClaimRunOptions): Promise<string> {
+  const { out, now = new Date() } = options;
+  return out === undefined
     ? await makeNewDirectory(`runs/${dataName(config)}_${formatTime(now)}`)
     : await makeEmptyDirectory(out);
-  const run = { path, config };
+}
+
+/**
+ * Puts the first files into the directory of a new run: the configuration and the environment.
+ *
+ * @throws {InputError} If they cannot be written.
+ */
+export async function startRun(run: RunDirectory, environment: unknown): Promise<void> {
+  const folder = fileOf(run, "checkpoints");
   await writeConfig(run);
-  await Deno.mkdir(fileOf(run, "checkpoints"));
+  await Deno.mkdir(folder).catch((error) => {
+    throw asInputError(error, `cannot make ${folder}`);
+  });
   await writeFile(fileOf(run, "metrics"), "");
   await writeRunJson(run, "environment", environment);
-  return run;
 }
 
 /**
@@ -92,10 +100,13 @@ export async function openRun(path: string): Promise<RunDirectory> {
 }
 
 /**
- * Removes the directory of a run that came to nothing, with the files that {@linkcode createRun}
- * made. Other files in it, and then the directory itself, stay.
+ * Removes the directory of a run that came to nothing, with the files that {@linkcode startRun} made.
+ * One with metrics or checkpoints stays, and so do other files and then the directory.
  */
 export async function removeRun(run: RunDirectory): Promise<void> {
+  const metrics = await Deno.stat(fileOf(run, "metrics")).catch(() => undefined);
+  const checkpoints = await checkpointsOf(run).catch(() => []);
+  if (checkpoints.length > 0 || metrics !== undefined && metrics.size > 0) return;
   for (const file of ["config", "metrics", "environment"] as const) {
     await Deno.remove(fileOf(run, file)).catch(() => {});
   }
@@ -117,10 +128,11 @@ function lockOf(run: RunDirectory): string {
  * Keeps other processes from training in a run directory, until it is disposed of or the process
  * ends in whatever way. Files that an earlier process left half-written are removed.
  *
- * @throws {InputError} If another process has it, or it cannot be written.
+ * @throws {InputError} If another process has it, it holds links, or it cannot be written.
  */
 export async function lockRun(run: RunDirectory): Promise<Disposable> {
   try {
+    await refuseLinks(run);
     const lock = await Deno.open(lockOf(run), { write: true, create: true });
     if (!await lock.tryLock(true)) {
       lock.close();
@@ -137,6 +149,19 @@ export async function lockRun(run: RunDirectory): Promise<Disposable> {
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) throw new InputError(noCheckpoint(run));
     throw asInputError(error, `cannot lock ${run.path}`);
+  }
+}
+
+/** Deno's permissions follow links, and a run directory may come from a stranger. */
+async function refuseLinks(run: RunDirectory): Promise<void> {
+  for (const folder of [run.path, fileOf(run, "checkpoints")]) {
+    for await (const { name, isSymlink } of Deno.readDir(folder)) {
+      if (!isSymlink) continue;
+      throw new InputError(
+        `${folder}/${name}: is a link, and training writes nothing outside its run directory; put ` +
+          "what it leads to in its place",
+      );
+    }
   }
 }
 

@@ -1,0 +1,280 @@
+/// <reference lib="deno.worker" />
+/**
+ * The worker in which `deno task train` reads data and trains: its permissions end at the samples and
+ * the run directory. It is given a {@linkcode TrainJob}, then perhaps the exit code of an interrupt,
+ * and answers with the exit code.
+ *
+ * @module
+ */
+import denoConfig from "../../deno.json" with { type: "json" };
+import { InputError } from "../core/errors.ts";
+import { randomKey } from "../core/random.ts";
+import { mostVisited } from "../data/floors.ts";
+import { type Device, openDevice } from "../gpu/device.ts";
+import { formatScoreTable, testResults } from "../metrics/scores.ts";
+import { type Initial, nextLocation } from "../models/next_location.ts";
+import type { Checkpoint } from "../train/checkpoint.ts";
+import { dataPath, differences } from "../train/config.ts";
+import { fingerprint, loadData, type Samples, type SizedConfig } from "../train/data.ts";
+import {
+  type BothScores,
+  bothScores,
+  checkBatchSize,
+  type Epoch,
+  fit,
+  type FitResult,
+  optimizerOf,
+} from "../train/fit.ts";
+import {
+  appendMetrics,
+  cutMetrics,
+  fileOf,
+  loadCheckpoint,
+  lockRun,
+  type Origin,
+  removeRun,
+  type RunDirectory,
+  saveCheckpoint,
+  startRun,
+  writeConfig,
+  writeRunJson,
+} from "../train/run_directory.ts";
+import { saveWeights } from "../train/weights.ts";
+import { exitCodeOf, formatDuration, print, type Progress, startProgress } from "./output.ts";
+
+/** What the worker is to train. */
+export interface TrainJob {
+  /** Its directory, empty unless an earlier run goes on. */
+  readonly run: RunDirectory;
+  /** Whether an earlier run goes on. */
+  readonly resume: boolean;
+  readonly quiet: boolean;
+  readonly json: boolean;
+  readonly debug: boolean;
+}
+
+/** What the run used, for `environment.json`. */
+function environmentOf(device: Device): Readonly<Record<string, unknown>> {
+  return {
+    gatewise: denoConfig.version,
+    adapter: device.adapter.name,
+    kernels: device.adapter.straight ? "straight" : "loop",
+    deno: Deno.version.deno,
+    v8: Deno.version.v8,
+    typescript: Deno.version.typescript,
+    system: `${Deno.build.os} ${Deno.build.arch}`,
+  };
+}
+
+/** What makes bits differ: another adapter or another release. */
+function labelOf({ gatewise, adapter, kernels }: Readonly<Record<string, unknown>>): string {
+  return `release ${gatewise} on ${adapter}, ${kernels} kernels`;
+}
+
+/** What to train, from its beginning or from a checkpoint. */
+interface Prepared {
+  readonly run: RunDirectory;
+  readonly config: SizedConfig;
+  readonly samples: Samples;
+  readonly origin: Origin;
+  readonly lock: Disposable;
+  readonly from?: Checkpoint;
+}
+
+const SPLITS = ["train", "validation", "test"] as const;
+
+async function prepareNew(
+  { path, config: given }: RunDirectory,
+  device: Device,
+): Promise<Prepared> {
+  const { config, samples } = await loadData(given, SPLITS);
+  checkBatchSize(config, samples);
+  const run = { path, config };
+  const environment = environmentOf(device);
+  await startRun(run, environment);
+  const lock = await lockRun(run);
+  const origin = { config, data: fingerprint(samples), environment: labelOf(environment) };
+  return { run, config, samples, origin, lock };
+}
+
+async function prepareEarlier(earlier: RunDirectory, device: Device): Promise<Prepared> {
+  const { path } = earlier;
+  const lock = await lockRun(earlier);
+  const stored = await loadCheckpoint(earlier, (reason) => console.error(`not used: ${reason}`));
+  const { config, samples } = await loadData(earlier.config, SPLITS);
+  const run = { path, config };
+  const environment = labelOf(environmentOf(device));
+  const origin = { config, data: fingerprint(samples), environment };
+  const [changed] = differences(config, stored.origin.config);
+  if (changed !== undefined) {
+    throw new InputError(
+      `${fileOf(run, "config")}: ${changed.path} is ${changed.ours}, but the checkpoint was made ` +
+        `with ${changed.theirs}: set it back, or train anew with --config`,
+    );
+  }
+  if (origin.data !== stored.origin.data) {
+    throw new InputError(
+      `${dataPath(config) ?? "simulated data"}: the samples are not those that ${path} was ` +
+        "trained on: give them with --data, or train anew",
+    );
+  }
+  if (environment !== stored.origin.environment) {
+    console.error(
+      `the checkpoint was made with ${stored.origin.environment}; here is ${environment}: ` +
+        "the results will not be the same to the last bit",
+    );
+  }
+  const weights = nextLocation(config).init(randomKey(config.seed));
+  const from = stored.fit(weights, optimizerOf(config).init(weights.params));
+  const { stopped, epoch, epochs: finished } = from.progress;
+  const ended = stopped || epoch > config.maxEpoch;
+  if (ended && await exists(fileOf(run, "results"))) {
+    throw new InputError(
+      `${path}: this run is finished, after ${finished.length} epochs` +
+        (stopped ? " by early stopping" : "; --epochs with more of them goes on with it"),
+    );
+  }
+  await writeConfig(run);
+  await cutMetrics(run, stored.metricsBytes);
+  if (from.best !== undefined) {
+    const model = nextLocation(config);
+    await saveWeights(fileOf(run, "weights"), model, from.best, from.progress.bestStep);
+  }
+  return { run, config, samples, origin, lock, from };
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await Deno.stat(path).then(() => true, () => false);
+}
+
+async function train(
+  { run: given, resume, quiet, json }: TrainJob,
+  signal: AbortSignal,
+): Promise<number> {
+  using device = await openDevice();
+  const prepared = await (resume ? prepareEarlier : prepareNew)(given, device);
+  using _lock = prepared.lock;
+  const { run, config, samples, origin, from } = prepared;
+  const model = nextLocation(config);
+  let progress: Progress | undefined;
+  let good = from?.progress.step;
+  let metricsBytes = 0;
+  const note = (text: string): void => {
+    progress?.end();
+    if (!quiet) console.error(text);
+  };
+  note(
+    `${samples.train.length} training, ${samples.validation.length} validation and ` +
+      `${samples.test.length} test samples; ${config.totalLocNum} locations, ` +
+      `${config.totalUserNum} users`,
+  );
+  note(
+    `on ${device.adapter.name}; ` +
+      (from === undefined ? `writing to ${run.path}` : `${run.path} goes on from step ${good}`),
+  );
+  note("preparing the kernels: the first steps take longer, most of all on a new machine");
+  const resumption = `deno task train --resume ${run.path}`;
+  let result: FitResult;
+  try {
+    result = await fit(device, config, samples, {
+      onPass(label, total) {
+        progress?.end();
+        progress = startProgress({ label, total, quiet });
+      },
+      onBatch: (done, loss) => progress?.update(done, loss),
+      onInterval({ epoch, step, learningRate, train }) {
+        appendMetrics(run, { kind: "interval", epoch, step, learningRate, train });
+      },
+      onEpoch(epoch) {
+        appendMetrics(run, { kind: "epoch", ...epoch });
+        note(formatEpoch(epoch));
+      },
+      async onCheckpoint(checkpoint) {
+        ({ metricsBytes } = await saveCheckpoint(run, checkpoint, origin));
+        good = checkpoint.progress.step;
+      },
+      onRewind({ step, loss, to, rateFactor }) {
+        Deno.truncateSync(fileOf(run, "metrics"), metricsBytes);
+        appendMetrics(run, { kind: "rewind", step, loss: String(loss), to, rateFactor });
+        note(
+          `the loss of step ${step} was ${loss ?? "finite, its parameters not"}: back to step ` +
+            `${to}, with ${rateFactor} times the learning rate`,
+        );
+      },
+      onBest: (weights: Initial, step) => saveWeights(fileOf(run, "weights"), model, weights, step),
+    }, { from, signal });
+  } catch (error) {
+    progress?.end();
+    if (signal.aborted && error === signal.reason) {
+      console.error(`stopped after step ${good}; go on with: ${resumption}`);
+      return signal.reason;
+    }
+    if (good !== undefined && error instanceof Error) {
+      error.message += `; go on from step ${good} with ${resumption}`;
+    }
+    throw error;
+  }
+  progress?.end();
+  const floor = bothScores([mostVisited(samples.train, samples.test)]);
+  const test = testResults(result.test.all, result.test.known);
+  await writeRunJson(run, "results", {
+    ...test,
+    best_epoch: result.bestEpoch,
+    epochs: result.epochs.length,
+    seconds: result.seconds,
+    floors: { most_visited: testResults(floor.all, floor.known) },
+  });
+  if (json) {
+    print(JSON.stringify(test, null, 2));
+    return 0;
+  }
+  print(formatTest(result.test, floor));
+  print(
+    `\nBest after epoch ${result.bestEpoch} of ${result.epochs.length}; ${
+      formatDuration(result.seconds)
+    } in all. Weights and scores are in ${run.path}`,
+  );
+  return 0;
+}
+
+function formatEpoch({ epoch, train, validation, improved, action, seconds }: Epoch): string {
+  const what = action === "reduce"
+    ? "; no better: back to the best weights, at a lower rate"
+    : action === "stop"
+    ? "; no better: done"
+    : improved
+    ? "; best so far"
+    : "";
+  return `epoch ${epoch}: loss ${train.all.loss!.toFixed(3)}, validation loss ${
+    validation.all.loss!.toFixed(3)
+  }, acc@1 ${validation.all.acc1.toFixed(2)}, acc@10 ${validation.all.acc10.toFixed(2)}; ${
+    formatDuration(seconds)
+  }${what}`;
+}
+
+/** The test's scores beside those of guessing without a model. */
+function formatTest(test: BothScores, floor: BothScores): string {
+  const guess = "always the user's most visited place";
+  return formatScoreTable([
+    { name: "test, this model", scores: test.all },
+    { name: `test, ${guess}`, scores: floor.all },
+    { name: "known places, this model", scores: test.known },
+    { name: `known places, ${guess}`, scores: floor.known },
+  ]);
+}
+
+const interrupt = new AbortController();
+
+self.onmessage = async ({ data }: MessageEvent<TrainJob | number>) => {
+  if (typeof data === "number") return interrupt.abort(data);
+  const code = await exitCodeOf(async () => {
+    try {
+      return await train(data, interrupt.signal);
+    } catch (error) {
+      if (!data.resume) await removeRun(data.run);
+      throw error;
+    }
+  }, data.debug);
+  self.postMessage(code);
+  self.close();
+};
