@@ -103,7 +103,8 @@ function onInterrupt(interrupt: (code: number) => void): Disposable {
 }
 
 /**
- * Trains in a worker that may do no more than training needs.
+ * Trains in a worker that may do no more than training needs. The worker stays until the process ends:
+ * where one that used Mesa's driver is ended just before, the process at times crashes.
  *
  * @param module The worker's, which a test replaces.
  * @returns What the worker answers: the exit code.
@@ -116,22 +117,18 @@ export async function trainApart(
     type: "module",
     deno: { permissions: await permissionsOf(job.run) },
   });
-  try {
-    using _signals = onInterrupt((code) => {
-      worker.postMessage(code);
-      console.error("finishing the step and saving; once more stops at once");
-    });
-    return await new Promise((resolve, reject) => {
-      worker.onmessage = ({ data }) => resolve(data);
-      worker.onerror = (event) => {
-        event.preventDefault();
-        reject(event.error ?? new Error(event.message));
-      };
-      worker.postMessage(job);
-    });
-  } finally {
-    worker.terminate();
-  }
+  using _signals = onInterrupt((code) => {
+    worker.postMessage(code);
+    console.error("finishing the step and saving; once more stops at once");
+  });
+  return await new Promise((resolve, reject) => {
+    worker.onmessage = ({ data }) => resolve(data);
+    worker.onerror = (event) => {
+      event.preventDefault();
+      reject(event.error ?? new Error(event.message));
+    };
+    worker.postMessage(job);
+  });
 }
 
 async function main(options: Options<typeof command>): Promise<number> {

@@ -276,5 +276,4 @@ self.onmessage = async ({ data }: MessageEvent<TrainJob | number>) => {
     }
   }, data.debug);
   self.postMessage(code);
-  self.close();
 };

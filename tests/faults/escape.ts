@@ -55,6 +55,7 @@ self.onmessage = async ({ data: { run } }: MessageEvent<TrainJob>) => {
     }
   }
   self.postMessage(attempts);
+  self.close();
 };
 
 /** A connection that nobody answers was still allowed. */

@@ -37,6 +37,28 @@ async function finish(child: Deno.ChildProcess): Promise<{ code: number; text: s
   return { code, text: new TextDecoder().decode(stderr) };
 }
 
+/** Kills a process after so long, and if a run is given, as soon as it then writes a checkpoint. */
+function killAfter(child: Deno.ChildProcess, milliseconds: number, run?: string): () => void {
+  let watcher: Deno.FsWatcher | undefined;
+  const timer = setTimeout(async () => {
+    if (run === undefined) return child.kill("SIGKILL");
+    try {
+      watcher = Deno.watchFs(`${run}/checkpoints`);
+    } catch {
+      return child.kill("SIGKILL"); // There is no such folder yet.
+    }
+    for await (const { paths } of watcher) {
+      if (paths.some((path) => path.endsWith(".partial"))) return child.kill("SIGKILL");
+    }
+  }, milliseconds);
+  return () => {
+    clearTimeout(timer);
+    try {
+      watcher?.close();
+    } catch { /* The loop's end has closed it. */ }
+  };
+}
+
 /** What must not differ: everything but the time it took. */
 async function outcome(run: string): Promise<string> {
   const weights = await Deno.readFile(`${run}/best.safetensors`);
@@ -65,17 +87,17 @@ for (let i = 0; i < count; i++) {
   for (let attempt = 0;; attempt++) {
     const child = made ? start("--resume", run) : start("--config", config, "--out", run);
     // After four kills it may end, so that every training comes to one.
-    const timer = attempt < 4
-      ? setTimeout(() => child.kill("SIGKILL"), 1000 * seconds * 1.1 * draws[draw++])
-      : undefined;
+    const stop = attempt < 4
+      ? killAfter(child, 1000 * seconds * 1.1 * draws[draw++], attempt % 2 === 0 ? undefined : run)
+      : () => {};
     const { code, text } = await finish(child);
-    clearTimeout(timer);
+    stop();
     if (code === 0) break;
     if (code !== 137) throw new Error(`run ${i}, attempt ${attempt}: exit ${code}: ${text}`);
     kills++;
     const names = await Array.fromAsync(Deno.readDir(`${run}/checkpoints`)).catch(() => []);
     if (names.some(({ name }) => name.endsWith(".partial"))) partial++;
-    made = names.some(({ name }) => name.startsWith("step_"));
+    made = names.some(({ name }) => name.endsWith(".safetensors"));
     if (!made) {
       tooEarly++;
       await Deno.remove(run, { recursive: true }).catch(() => {});

@@ -47,6 +47,8 @@ export interface TryOptions {
 
 /** How long a message may be. */
 const MAX_MESSAGE = 600;
+/** How much of an input is shown; its seed and path give all of it. */
+const MAX_SHOWN = 1000;
 /** Inputs between two fresh seeds: a crash ends such a chunk, and the next goes on. */
 const CHUNK = 500;
 
@@ -69,21 +71,30 @@ export async function tryReader(
   let accepted = 0;
   const crashes: string[] = [];
   const hangs: string[] = [];
-  const property = fc.asyncProperty(input, async (value) => {
+  /** Reads an input; gives whether it was accepted and how long it took. */
+  const tried = async (value: unknown): Promise<{ fits: boolean; milliseconds: number }> => {
     const started = performance.now();
+    let fits = true;
     try {
       await read(value);
-      accepted++;
     } catch (error) {
       if (!(error instanceof InputError || error instanceof UsageError)) throw error;
       const fault = messageFault(error.message, error instanceof InputError ? names : undefined);
       if (fault !== undefined) throw new Error(`refused, but ${fault}: ${error.message}`);
-    } finally {
-      done++;
-      onCase?.();
+      fits = false;
     }
-    const taken = performance.now() - started;
-    if (taken > limit) throw new Hang(`took ${Math.round(taken)} ms`);
+    return { fits, milliseconds: performance.now() - started };
+  };
+  const property = fc.asyncProperty(input, async (value) => {
+    done++;
+    onCase?.();
+    const { fits, milliseconds } = await tried(value);
+    // Tried twice, since other processes may have had the machine.
+    if (milliseconds > limit) {
+      const again = (await tried(value)).milliseconds;
+      if (again > limit) throw new Hang(`took ${Math.round(again)} ms`);
+    }
+    if (fits) accepted++;
   });
   for (let chunk = 0; chunk * CHUNK < cases; chunk++) {
     const details = await fc.check(property, {
@@ -93,9 +104,8 @@ export async function tryReader(
     });
     if (!details.failed) continue;
     const { errorInstance: error, counterexample, counterexamplePath } = details;
-    const text = `${error} on ${fc.stringify(counterexample)} (seed ${
-      seed + chunk
-    }, path ${counterexamplePath})`;
+    const shown = fc.stringify(counterexample).slice(0, MAX_SHOWN);
+    const text = `${error} on ${shown} (seed ${seed + chunk}, path ${counterexamplePath})`;
     (error instanceof Hang ? hangs : crashes).push(text);
   }
   const refused = done - accepted - crashes.length - hangs.length;
