@@ -41,7 +41,7 @@ async function records(path: string): Promise<readonly Record<string, number | s
 commandTest("train shows progress in plain lines and prints nothing but results", () => {
   const { code, out, err } = trained!;
   assertEquals(code, 0, err);
-  assertMatch(out, /^ +samples +loss +acc@1 .*\ntest, this model +43 /);
+  assertMatch(out, /^ +samples +loss +acc@1 .*\ntest, all targets: this model +43 /);
   assertMatch(out, /\nBest after epoch [12] of 2; .*\n$/);
   assertMatch(err, /^161 training, 23 validation and 43 test samples; 30 locations, 4 users\n/);
   assertMatch(err, /\nepoch 1: loss .*, validation loss .*; best so far\nepoch 2: /);
@@ -134,7 +134,7 @@ commandTest("the weights have the names and shapes of the reference's state_dict
 });
 
 commandTest("evaluate gives the scores of the training again", async () => {
-  const { best_epoch, epochs: _, seconds: __, floors: ___, ...scores } = await readJson(
+  const { best_epoch, epochs: _, seconds: __, ...scores } = await readJson(
     `${run}/test_results.json`,
   );
   assertEquals(jsonOf(await task("evaluate", ["--run", run, "--json"])), scores);
@@ -149,8 +149,19 @@ commandTest("evaluate gives the scores of the training again", async () => {
   assertEquals([validation.loss, validation["acc@5"]], [all.loss, all.acc5]);
 
   const { out, err } = await task("evaluate", ["--run", run, "--quiet"]);
-  assertMatch(out, /^ +samples .*\ntest +43 .*\ntest, known places +25 .*\n$/);
+  assertMatch(out, /^ +samples .*\ntest, all targets: this model +43 (.*\n){4}.*\n\n/);
+  assertMatch(
+    out,
+    /\ntest, known places: this model +25 (.*\n){4}.*\n\nThe model (beats|does not) .*\n$/,
+  );
   assertEquals(err, "");
+
+  await Deno.mkdir(`${folder}/alone`);
+  await Deno.copyFile(`${town}_test.jsonl`, `${folder}/alone/town_test.jsonl`);
+  const alone = await task("evaluate", ["--run", run, "--quiet", "--data", `${folder}/alone/town`]);
+  assertEquals(alone.code, 0);
+  assertMatch(alone.err, /^without the scores of guessing: .*town_train.*no such file.*\n$/);
+  assertMatch(alone.out, /^ +samples .*\ntest, all targets: this model +43 .*\n\n.*\n.*known.*\n$/);
 });
 
 commandTest("predict ranks the next locations of samples without targets", async () => {

@@ -1,13 +1,14 @@
+import { InputError } from "../core/errors.ts";
 import { openDevice } from "../gpu/device.ts";
-import { formatScoreTable, testResults } from "../metrics/scores.ts";
 import { nextLocation } from "../models/next_location.ts";
-import { withOverrides } from "../train/config.ts";
-import { loadData } from "../train/data.ts";
+import { type Config, withOverrides } from "../train/config.ts";
+import { loadData, type Samples } from "../train/data.ts";
 import { evaluate, evaluator } from "../train/evaluate.ts";
 import { bothScores, upload } from "../train/fit.ts";
 import { loadWeights } from "../train/weights.ts";
 import type { Command, Options } from "./options.ts";
 import { print, runCommand, startProgress } from "./output.ts";
+import { formatResults, resultsWithFloors, scoreFloors } from "./results.ts";
 import { weightsOptions, weightsSource } from "./weights_source.ts";
 
 /** What `deno task evaluate` takes. */
@@ -49,13 +50,24 @@ async function main(options: Options<typeof command>): Promise<void> {
     onBatch: (done) => progress.update(done),
   });
   progress.end();
-  const { all, known } = bothScores(answers);
+  const scores = bothScores(answers);
+  const train = await trainingSamples(configured);
+  const beside = train === undefined ? [] : scoreFloors(train, samples[split]);
   print(
-    options.json ? JSON.stringify(testResults(all, known), null, 2) : formatScoreTable([
-      { name: split, scores: all },
-      { name: `${split}, known places`, scores: known },
-    ]),
+    options.json
+      ? JSON.stringify(resultsWithFloors(scores, beside), null, 2)
+      : formatResults(split, scores, beside),
   );
+}
+
+/** The samples that floors count in. Scores are worth having without floors. */
+async function trainingSamples(config: Config): Promise<Samples["train"] | undefined> {
+  try {
+    return (await loadData(config, ["train"])).samples.train;
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    console.error(`without the scores of guessing: ${error.message}`);
+  }
 }
 
 if (import.meta.main) Deno.exit(await runCommand(command, main));

@@ -9,22 +9,12 @@
 import denoConfig from "../../deno.json" with { type: "json" };
 import { InputError } from "../core/errors.ts";
 import { randomKey } from "../core/random.ts";
-import { mostVisited } from "../data/floors.ts";
 import { type Device, openDevice } from "../gpu/device.ts";
-import { formatScoreTable, testResults } from "../metrics/scores.ts";
 import { type Initial, nextLocation } from "../models/next_location.ts";
 import type { Checkpoint } from "../train/checkpoint.ts";
 import { dataPath, differences } from "../train/config.ts";
 import { fingerprint, loadData, type Samples, type SizedConfig } from "../train/data.ts";
-import {
-  type BothScores,
-  bothScores,
-  checkBatchSize,
-  type Epoch,
-  fit,
-  type FitResult,
-  optimizerOf,
-} from "../train/fit.ts";
+import { checkBatchSize, type Epoch, fit, type FitResult, optimizerOf } from "../train/fit.ts";
 import {
   appendMetrics,
   cutMetrics,
@@ -41,6 +31,7 @@ import {
 } from "../train/run_directory.ts";
 import { saveWeights } from "../train/weights.ts";
 import { exitCodeOf, formatDuration, print, type Progress, startProgress } from "./output.ts";
+import { formatResults, resultsWithFloors, scoreFloors } from "./results.ts";
 
 /** What the worker is to train. */
 export interface TrainJob {
@@ -215,20 +206,19 @@ async function train(
     throw error;
   }
   progress?.end();
-  const floor = bothScores([mostVisited(samples.train, samples.test)]);
-  const test = testResults(result.test.all, result.test.known);
-  await writeRunJson(run, "results", {
-    ...test,
+  const beside = scoreFloors(samples.train, samples.test);
+  const results = {
+    ...resultsWithFloors(result.test, beside),
     best_epoch: result.bestEpoch,
     epochs: result.epochs.length,
     seconds: result.seconds,
-    floors: { most_visited: testResults(floor.all, floor.known) },
-  });
+  };
+  await writeRunJson(run, "results", results);
   if (json) {
-    print(JSON.stringify(test, null, 2));
+    print(JSON.stringify(results, null, 2));
     return 0;
   }
-  print(formatTest(result.test, floor));
+  print(formatResults("test", result.test, beside));
   print(
     `\nBest after epoch ${result.bestEpoch} of ${result.epochs.length}; ${
       formatDuration(result.seconds)
@@ -250,17 +240,6 @@ function formatEpoch({ epoch, train, validation, improved, action, seconds }: Ep
   }, acc@1 ${validation.all.acc1.toFixed(2)}, acc@10 ${validation.all.acc10.toFixed(2)}; ${
     formatDuration(seconds)
   }${what}`;
-}
-
-/** The test's scores beside those of guessing without a model. */
-function formatTest(test: BothScores, floor: BothScores): string {
-  const guess = "always the user's most visited place";
-  return formatScoreTable([
-    { name: "test, this model", scores: test.all },
-    { name: `test, ${guess}`, scores: floor.all },
-    { name: "known places, this model", scores: test.known },
-    { name: `known places, ${guess}`, scores: floor.known },
-  ]);
 }
 
 const interrupt = new AbortController();
