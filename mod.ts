@@ -20,7 +20,7 @@
  *
  * @module
  */
-export { InputError } from "./src/core/errors.ts";
+export { DeviceError, type DeviceFailure, InputError } from "./src/core/errors.ts";
 export * from "./src/core/packing.ts";
 export {
   foldIn,

@@ -1,4 +1,4 @@
-import { InputError } from "../core/errors.ts";
+import { DeviceError, InputError } from "../core/errors.ts";
 import { type Command, formatHelp, type Options, parseOptions, UsageError } from "./options.ts";
 
 /** Where progress is written: standard error, or a stand-in. */
@@ -227,8 +227,8 @@ export function describeError(error: unknown, debug = false): string {
   if (!(error instanceof Error)) return oneLine(String(error));
   if (debug) return error.stack ?? error.message;
   const message = oneLine(error.message);
-  if (error instanceof InputError || error instanceof UsageError) return message;
-  if (isSystemError(error)) return message;
+  const own = [InputError, DeviceError, UsageError].some((kind) => error instanceof kind);
+  if (own || isSystemError(error)) return message;
   return `unexpected ${error.name}: ${message}; --debug shows where it comes from`;
 }
 

@@ -5,7 +5,7 @@
  */
 // Deno has these types built in; the package is for editors and tools that do not.
 import type {} from "@webgpu/types";
-import { InputError } from "../core/errors.ts";
+import { DeviceError, type DeviceFailure, InputError } from "../core/errors.ts";
 
 /** What a machine computes on, for logs and results. */
 export interface AdapterDescription {
@@ -58,6 +58,8 @@ export interface OpenDevice extends Device {
   pipeline(code: string, access: readonly BindingAccess[], label: string): Pipeline;
   /** Throws the first error that the GPU reported, if any. */
   check(): void;
+  /** Waits for the GPU, but not longer than it works: throws as `check` as soon as it failed. */
+  wait(work: Promise<unknown>): Promise<void>;
 }
 
 /** How a kernel uses a binding; `moving` is `uniform` with an offset given at each launch. */
@@ -82,6 +84,17 @@ const bufferType: Readonly<Record<BindingAccess, GPUBufferBindingType>> = {
   moving: "uniform",
 };
 
+/** What to do about a failure. */
+const remedies: Readonly<Record<DeviceFailure, string>> = {
+  lost: "run again; if that does not help, update the graphics driver",
+  memory: "make the batch or the model smaller, or end other programs that use the GPU",
+  command:
+    "update the graphics driver; if that does not help, report it as a fault of this library",
+};
+
+/** Milliseconds within which the reason for work that failed is reported, if ever. */
+const REPORT_TIME = 1000;
+
 const noAdapter =
   "no WebGPU adapter was found on this machine: install a graphics driver, or Mesa's " +
   "software one (apt-get install mesa-vulkan-drivers; ./denow does it)";
@@ -90,6 +103,7 @@ const noAdapter =
  * Opens the machine's GPU, or its software adapter.
  *
  * @throws {InputError} If the machine has no WebGPU adapter.
+ * @throws {DeviceError} If the adapter cannot be opened.
  *
  * @example
  * ```ts
@@ -103,15 +117,20 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const adapter = await navigator.gpu?.requestAdapter();
   if (!adapter) throw new InputError(noAdapter);
   const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
-  const gpu = await adapter.requestDevice({
-    requiredLimits: options.limits === "default"
-      ? {}
-      : { maxBufferSize, maxStorageBufferBindingSize },
-  });
-  const maxBindingBytes = gpu.limits.maxStorageBufferBindingSize;
-  const maxBytes = Math.floor((gpu.limits.maxBufferSize - SLACK) / 256) * 256;
   const name = adapter.info.description || adapter.info.device || adapter.info.vendor ||
     "unnamed adapter";
+  let gpu: GPUDevice;
+  try {
+    gpu = await adapter.requestDevice({
+      requiredLimits: options.limits === "default"
+        ? {}
+        : { maxBufferSize, maxStorageBufferBindingSize },
+    });
+  } catch (error) {
+    throw failureOf("lost", `${name} cannot be opened`, error);
+  }
+  const maxBindingBytes = gpu.limits.maxStorageBufferBindingSize;
+  const maxBytes = Math.floor((gpu.limits.maxBufferSize - SLACK) / 256) * 256;
   const straight = options.kernels === undefined
     ? /llvmpipe/i.test(name)
     : options.kernels === "straight";
@@ -120,17 +139,31 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const free = new Map<number, Memory[]>();
   const all = new Set<Memory>();
   let liveBytes = 0;
-  let failure: Error | undefined;
+  let failure: DeviceError | undefined;
   let open = true;
+  /** Ends what waits for the GPU. */
+  const waiting = new Set<() => void>();
+
+  function stopWaiting(): void {
+    for (const stop of waiting) stop();
+    waiting.clear();
+  }
+
+  function fail(error: DeviceError): void {
+    if (!open) return;
+    failure ??= error;
+    stopWaiting();
+  }
   gpu.addEventListener("uncapturederror", (event) => {
     event.preventDefault();
-    failure ??= new Error(
-      `The GPU refused a command: ${(event as GPUUncapturedErrorEvent).error.message}`,
+    const { error } = event as GPUUncapturedErrorEvent;
+    fail(
+      error instanceof GPUOutOfMemoryError
+        ? failureOf("memory", `${name} has no memory left for ${mebibytes(liveBytes)}`, error)
+        : failureOf("command", `${name} could not run a command`, error),
     );
   });
-  gpu.lost.then((info) => {
-    if (open) failure ??= new Error(`The GPU was lost: ${info.message || info.reason}`);
-  });
+  gpu.lost.then((info) => fail(failureOf("lost", `${name} was lost`, info)));
 
   function layoutOf(access: readonly BindingAccess[]): GPUBindGroupLayout {
     const key = access.join();
@@ -199,12 +232,28 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
       return found;
     },
     check(): void {
-      if (failure !== undefined) throw failure;
+      if (failure !== undefined) throw new DeviceError(failure.kind, failure.message);
       if (!open) throw new TypeError("The device is closed: open one with openDevice()");
+    },
+    async wait(work: Promise<unknown>): Promise<void> {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      waiting.add(resolve);
+      work.then(resolve, (reason) => {
+        if (!waiting.has(resolve)) return;
+        // Why it failed is reported apart, and may come later.
+        const error = failureOf("command", `${name} did not return its results`, reason);
+        timer = setTimeout(() => fail(error), REPORT_TIME);
+      });
+      await promise;
+      clearTimeout(timer);
+      waiting.delete(resolve);
+      device.check();
     },
     [Symbol.dispose](): void {
       if (!open) return;
       open = false;
+      stopWaiting();
       for (const { buffer } of all) buffer.destroy();
       all.clear();
       free.clear();
@@ -213,4 +262,15 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
     },
   };
   return device;
+}
+
+/** The error for what a driver reported. */
+function failureOf(kind: DeviceFailure, what: string, reported: unknown): DeviceError {
+  const reason = String((reported as { readonly message?: unknown })?.message ?? reported)
+    .replace(/\s+/g, " ").trim().slice(0, 300);
+  return new DeviceError(kind, `${what}${reason && ` (${reason})`}: ${remedies[kind]}`);
+}
+
+function mebibytes(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 }

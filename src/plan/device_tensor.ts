@@ -113,7 +113,7 @@ export function deviceTensor(storage: Storage, offset: number, like: Tensor): De
  * @param tree Device tensors; host tensors and other leaves pass through.
  * @returns The same tree of host tensors.
  * @throws {TypeError} If a tensor was consumed by a step or disposed of.
- * @throws {Error} If the GPU failed or was lost.
+ * @throws {DeviceError} If the GPU failed or was lost.
  */
 export async function read<T>(tree: T): Promise<HostTree<T>> {
   const leaves = leavesOf(tree).filter((entry): entry is PathLeaf<DeviceTensor> => {
@@ -141,13 +141,7 @@ export async function read<T>(tree: T): Promise<HostTree<T>> {
     );
   });
   device.gpu.queue.submit([encoder.finish()]);
-  try {
-    await staging.mapAsync(GPUMapMode.READ);
-  } catch (cause) {
-    device.check();
-    throw new Error("The GPU could not return its results", { cause });
-  }
-  device.check();
+  await device.wait(staging.mapAsync(GPUMapMode.READ));
   const bytes = staging.getMappedRange().slice(0);
   staging.unmap();
   staging.destroy();
