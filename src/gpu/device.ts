@@ -142,7 +142,7 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   let failure: DeviceError | undefined;
   let open = true;
   /** Ends what waits for the GPU. */
-  const waiting = new Set<() => void>();
+  const waiting = new Set<(value?: unknown) => void>();
 
   function stopWaiting(): void {
     for (const stop of waiting) stop();
@@ -236,7 +236,7 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
       if (!open) throw new TypeError("The device is closed: open one with openDevice()");
     },
     async wait(work: Promise<unknown>): Promise<void> {
-      const { promise, resolve } = Promise.withResolvers<void>();
+      const { promise, resolve } = Promise.withResolvers<unknown>();
       let timer: ReturnType<typeof setTimeout> | undefined;
       waiting.add(resolve);
       work.then(resolve, (reason) => {
