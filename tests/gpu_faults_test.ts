@@ -49,7 +49,7 @@ gpuTest("a device that is lost ends what waits for it, and says so ever after", 
   const first = await failure(pending, "lost");
   assertEquals(
     first.message,
-    `${device.adapter.name} was lost (device was lost): run again; if that does not help, update ` +
+    `${device.adapter.name} was lost (device was lost): try again; if that does not help, update ` +
       "the graphics driver",
   );
   assertEquals((await failure(endless, "lost")).message, first.message);

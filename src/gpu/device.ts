@@ -86,7 +86,7 @@ const bufferType: Readonly<Record<BindingAccess, GPUBufferBindingType>> = {
 
 /** What to do about a failure. */
 const remedies: Readonly<Record<DeviceFailure, string>> = {
-  lost: "run again; if that does not help, update the graphics driver",
+  lost: "try again; if that does not help, update the graphics driver",
   memory: "make the batch or the model smaller, or end other programs that use the GPU",
   command:
     "update the graphics driver; if that does not help, report it as a fault of this library",
