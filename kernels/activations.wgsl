@@ -6,7 +6,9 @@ fn sigmoid4(x: vec4f) -> vec4f {
 // tanh as a ratio of polynomials, within 3e-7 of the value everywhere: built-in ones lose digits near
 // 0. Coefficients: Eigen's generic_fast_tanh_float.
 fn tanh4(value: vec4f) -> vec4f {
-  let x = clamp(value, vec4f(-7.90531110763549805), vec4f(7.90531110763549805));
+  // Not clamp(), which may make NaN a number.
+  let most = vec4f(7.90531110763549805);
+  let x = select(select(value, most, value > most), -most, value < -most);
   let s = x * x;
   var p = s * vec4f(-2.76076847742355e-16) + 2.00018790482477e-13;
   p = p * s - 8.60467152213735e-11;

@@ -42,7 +42,9 @@ fn main() {
   count[0] = t;
   var scale = 1.0;
   //# if CLIP
-  scale = min(1.0, MAX_NORM / (norm[0] + 1e-6));
+  let ratio = MAX_NORM / (norm[0] + 1e-6);
+  // Not min(), which may make NaN 1.
+  scale = select(ratio, 1.0, ratio >= 1.0);
   //# end
   factors[0] = vec4f(
     scale,

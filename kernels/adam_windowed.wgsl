@@ -3,7 +3,7 @@
 //
 //   d = factors.x g + WEIGHT_DECAY p
 //   m = m + (1 - β1) (d - m)
-//   v = v + (1 - β2) (d² - v)
+//   v = v - (1 - β2) v + (1 - β2) d²
 //   p = p - factors.y m / (sqrt(v) factors.z + EPS)
 //
 // binding  access      what                               shape
@@ -38,7 +38,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   let m0 = m_old_at(i);
   let v0 = v_old_at(i);
   let m1 = m0 + NEW1 * (d - m0);
-  let v1 = v0 + NEW2 * (d * d - v0);
+  // d² may overflow where (1 - β2) d² does not.
+  let v1 = v0 - NEW2 * v0 + NEW2 * d * d;
   let p1 = p0 - factors.y * m1 / (sqrt(v1) * factors.z + EPS);
   let count = select(0u, 4u, i < element_count());
   p_set(first_element() + i, p1, count);

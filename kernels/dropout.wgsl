@@ -1,4 +1,4 @@
-// y[i] = x[i] SCALE where u[i] >= THRESHOLD, else 0
+// y[i] = x[i] SCALE where u[i] >= THRESHOLD, else x[i] 0, so that NaN and infinity are not hidden
 //
 //   u[4c + j] = word j of philox(key, (c, 0, 0, 0))
 //   THRESHOLD = rate 2³², SCALE = 1 / (1 - rate)
@@ -25,6 +25,6 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   let i = 4u * (id.y * 65535u * 64u + id.x);
   let block = (first_element() + i) / 4u;
   let u = philox(vec2u(key[0], key[1]), vec4u(block, 0u, 0u, 0u));
-  let value = select(vec4f(0.0), SCALE * x_at(i), u >= vec4u(THRESHOLD));
+  let value = x_at(i) * select(vec4f(0.0), vec4f(SCALE), u >= vec4u(THRESHOLD));
   y_set(first_element() + i, value, select(0u, min(4u, element_count() - i), i < element_count()));
 }

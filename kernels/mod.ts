@@ -258,7 +258,8 @@ export function kernelSource(kernel: string, expansion: Expansion): string {
   const constants = Object.entries(expansion.constants).map(([name, value]) =>
     typeof value === "number"
       ? `const ${name}: u32 = ${value}u;`
-      : `const ${name}: f32 = ${value.f32};`
+      // With an exponent: whole numbers of more than 64 bits are no WGSL.
+      : `const ${name}: f32 = ${value.f32.toExponential()};`
   );
   const shared = expansion.windowed ? [windowFunctions] : [];
   return [...constants, ...shared, ...expandLines(text.split("\n"), expansion)].join("\n");

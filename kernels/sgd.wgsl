@@ -30,7 +30,9 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   var d = g[i];
   let old = p[i];
   //# if CLIP
-  d *= min(1.0, MAX_NORM / (norm + 1e-6));
+  let ratio = MAX_NORM / (norm + 1e-6);
+  // Not min(), which may make NaN 1.
+  d *= select(ratio, 1.0, ratio >= 1.0);
   //# end
   d += WEIGHT_DECAY * old;
   //# if HAS_MOMENTUM

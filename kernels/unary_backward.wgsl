@@ -1,6 +1,6 @@
 // dx = f'(x) dy, from y = f(x): one of RELU, SIGMOID and TANH is 1
 //
-//   RELU     dx = dy where y > 0, else 0
+//   RELU     dx = 0 where y <= 0, else dy
 //   SIGMOID  dx = y (1 - y) dy
 //   TANH     dx = (1 - y²) dy
 //
@@ -22,7 +22,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   let i = 4u * (id.y * 65535u * 64u + id.x);
   let y = y_at(i);
   //# if RELU
-  let value = select(vec4f(0.0), dy_at(i), y > vec4f(0.0));
+  let value = select(dy_at(i), vec4f(0.0), y <= vec4f(0.0));
   //# end
   //# if SIGMOID
   let value = y * (1.0 - y) * dy_at(i);

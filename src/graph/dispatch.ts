@@ -66,6 +66,8 @@ export interface Dispatch {
   readonly bindings: readonly Binding[];
   /** The extent that the grid depends on. */
   readonly rows: Extent;
+  /** Fewer rows than these are an error of the caller. */
+  readonly leastRows?: number;
   /** Workgroups in x, y, z. */
   readonly grid: (iteration: Iteration) => readonly [number, number, number];
   /**

@@ -9,6 +9,7 @@ import {
   type Traced,
   traced,
 } from "../graph/graph.ts";
+import { checkEps } from "./layer_norm.ts";
 import { rowsOf } from "./rows.ts";
 import { slicing } from "./slices.ts";
 
@@ -38,6 +39,7 @@ function lower(node: Node, { straight }: Target): readonly Dispatch[] {
       { output: 1, access: "write" },
     ],
     rows: rowsOf(x),
+    leastRows: training ? 2 : 0,
     grid: () => [Math.ceil(H / 8), 1, 1],
     straight: straight && short,
   }];
@@ -113,14 +115,17 @@ export interface BatchNorm {
  * biased variance, and moves the running mean and (unbiased) variance towards them; evaluation uses
  * the running ones.
  *
- * @param x Rows, [B,H]. If they are packed, their number is known only when the function runs, and
- * a single row in training gives `beta` and counts as a batch of variance 0.
+ * A column of equal values becomes `beta`. So does one whose variance overflows, from values 1e19
+ * apart on: its gradient is 0 then, and the running variance infinite. Values 3.4e38 apart give NaN.
+ *
+ * @param x Rows, [B,H]. If they are packed, their number is known, and checked, only when the
+ * function runs.
  * @param gamma [H].
  * @param beta [H].
  * @param running Statistics so far; to begin with, mean 0 and variance 1.
  * @throws {TypeError} If the shapes do not fit.
- * @throws {RangeError} If there are fewer than two rows in training, `eps` is not positive, or
- * `momentum` is not from 0 to 1.
+ * @throws {RangeError} If there are fewer than two rows in training, `eps` is not positive or
+ * no `f32`, or `momentum` is not from 0 to 1.
  *
  * @example
  * ```ts
@@ -154,17 +159,15 @@ export function batchNorm(
         `${formatShape(variance.shape)}: give [B,H] and four of [H]`,
     );
   }
-  if (!(eps > 0)) {
-    throw new RangeError(`Cannot batch-normalize with eps ${eps}: it must be above 0`);
-  }
+  checkEps(eps, "batch-normalize");
   if (!(momentum >= 0 && momentum <= 1)) {
     throw new RangeError(`Cannot batch-normalize with momentum ${momentum}: it must be in 0..1`);
   }
   const from = traced(x, "batch-normalize");
   if (options.training && from.packing === undefined && B < 2) {
     throw new RangeError(
-      `Cannot batch-normalize ${formatShape(x.shape)} in training: one row has no variance; ` +
-        `expected more than 1 value per channel`,
+      `Cannot batch-normalize ${formatShape(x.shape)} in training: give at least two ` +
+        "rows, as one has no variance",
     );
   }
   const column: Spec = { shape: [H], dtype: "f32" };

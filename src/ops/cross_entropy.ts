@@ -143,7 +143,7 @@ export interface CrossEntropyOptions {
  * @param logits [B,V]; rows may be packed.
  * @param targets Classes as `u32` or `i32`, [B]; packed if the logits are.
  * @returns A scalar, in nats.
- * @throws {TypeError} If the shapes or types do not fit.
+ * @throws {TypeError} If the shapes or types do not fit, or there is no row.
  * @throws {RangeError} If `ignoreIndex` is no 32-bit integer.
  *
  * @example
@@ -164,6 +164,11 @@ export function crossEntropy(
 ): Tensor {
   const { ignoreIndex } = options;
   const inputs = labelled(logits, targets, "take the cross-entropy of");
+  if (logits.shape[0] === 0) {
+    throw new TypeError(
+      `Cannot take the cross-entropy of ${formatShape(logits.shape)}: it has no rows`,
+    );
+  }
   const integer = ignoreIndex === undefined ||
     (Number.isInteger(ignoreIndex) && ignoreIndex >= -(2 ** 31) && ignoreIndex < 2 ** 32);
   if (!integer) {

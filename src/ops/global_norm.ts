@@ -51,11 +51,17 @@ const operation: Operation = {
 
 /**
  * The 2-norm of all elements of all tensors of a tree together, as for gradients. Right from 1e-18
- * up to 1e30: squares that would overflow are summed scaled. No gradient flows through it.
+ * up to 1e30: squares that would overflow are summed scaled. (PyTorch's is infinite from 1.8e19 on.)
+ * NaN where an element is NaN, infinite where one is. No gradient flows through it.
  *
  * @param tree Tensors of `f32`.
  * @returns A scalar.
+ * @throws {TypeError} If there is no element.
  */
 export function globalNorm(tree: Tree): Tensor {
-  return record(operation, [ravel(tree)], {}, [{ shape: [], dtype: "f32" }])[0];
+  const slab = ravel(tree);
+  if (sizeOf(slab.shape) === 0) {
+    throw new TypeError("Cannot take the norm of a tree of tensors without elements");
+  }
+  return record(operation, [slab], {}, [{ shape: [], dtype: "f32" }])[0];
 }

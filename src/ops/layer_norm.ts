@@ -103,15 +103,27 @@ export interface LayerNormOptions {
 }
 
 /**
+ * Checks what is added to a variance.
+ *
+ * @throws {RangeError} If it is not positive or no `f32`.
+ */
+export function checkEps(eps: number, verb: string): void {
+  if (eps >= 2 ** -126 && eps <= 3.4e38) return;
+  throw new RangeError(`Cannot ${verb} with eps ${eps}: it must be from 1.2e-38 to 3.4e38`);
+}
+
+/**
  * Layer normalization (Ba, Kiros, Hinton 2016): each row is shifted and scaled to mean 0 and
  * (biased) variance 1, then each column by `gamma` and `beta`. A row of equal values becomes `beta`.
+ * So does a row whose variance overflows, from values 1e19 apart on, and its gradient is 0; PyTorch
+ * gives NaN there. Values 3.4e38 apart give NaN.
  *
  * @param x Rows, [M,H]; packed or not.
  * @param gamma [H].
  * @param beta [H].
  * @returns [M,H].
  * @throws {TypeError} If the shapes do not fit.
- * @throws {RangeError} If `eps` is not positive.
+ * @throws {RangeError} If `eps` is not positive or no `f32`.
  *
  * @example
  * ```ts
@@ -138,9 +150,7 @@ export function layerNorm(
         `beta ${formatShape(beta.shape)}: give [M,H], [H] and [H]`,
     );
   }
-  if (!(eps > 0)) {
-    throw new RangeError(`Cannot layer-normalize with eps ${eps}: it must be above 0`);
-  }
+  checkEps(eps, "layer-normalize");
   const from = traced(x, "layer-normalize");
   const statistics: Spec = specLike(from, [x.shape[0], 2]);
   return record(operation, [from, gamma, beta], { eps }, [from, statistics])[0];

@@ -23,7 +23,9 @@ export function checkMaxNorm(maxNorm: number): void {
 
 /**
  * Scales gradients so that their global norm is at most `maxNorm`: by
- * `min(1, maxNorm / (norm + 1e-6))`, as PyTorch's `clip_grad_norm_`.
+ * `min(1, maxNorm / (norm + 1e-6))`, as PyTorch's `clip_grad_norm_`: one NaN makes all of them NaN, an
+ * infinite one makes the finite ones 0. Norms from 1.8e19 up, which PyTorch takes for infinite, clip
+ * as others do.
  *
  * @throws {RangeError} If `maxNorm` is not a positive number.
  */

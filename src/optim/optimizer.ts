@@ -174,15 +174,17 @@ export function rateOf(learningRate: Tensor | number): Traced {
   return traced(rate, "step");
 }
 
+/** Larger numbers are infinite as `f32`. */
+const FLOAT_END = 3.4e38;
+
 /**
  * Checks a setting.
  *
- * @throws {RangeError} If `value` is not finite, or not in `[from, below)`.
+ * @throws {RangeError} If `value` is not in `[from, below)`.
  */
-export function checkSetting(name: string, value: number, from: number, below = Infinity): void {
-  if (value >= from && value < below && Number.isFinite(value)) return;
+export function checkSetting(name: string, value: number, from: number, below = FLOAT_END): void {
+  if (value >= from && value < below) return;
   throw new RangeError(
-    `Cannot make an optimizer with ${name} ${value}: it is a number from ${from}` +
-      (below === Infinity ? "" : ` to below ${below}`),
+    `Cannot make an optimizer with ${name} ${value}: it is a number from ${from} to below ${below}`,
   );
 }

@@ -347,7 +347,7 @@ export function makePlan(
     if (node.operation.name === "constant") {
       const value = node.attributes.value as HostTensor;
       const memory = own(4 * value.data.length);
-      queue.writeBuffer(memory.buffer, 0, value.data as Float32Array<ArrayBuffer>);
+      write(memory, value.data);
       memories.set(place(node.outputs[0]).block, memory);
       continue;
     }
@@ -401,17 +401,35 @@ export function makePlan(
   const uniforms = own(Math.max(1, uniformWords.length) * SLOT);
   const uniformData = new Uint32Array(uniformWords.length * SLOT / 4);
   uniformWords.forEach((words, slot) => uniformData.set(words, slot * SLOT / 4));
-  // Deno panics when it is given no bytes.
-  if (uniformData.length > 0) queue.writeBuffer(uniforms.buffer, 0, uniformData);
+  write(uniforms, uniformData);
 
   const results = outputs.map((output) => place(output));
   const fresh = [...new Set(results.map(({ block }) => block))]
     .filter((block) => block.kind !== "input");
   let launches = 0;
 
+  function write({ buffer }: Memory, data: TensorData): void {
+    // Deno panics when it is given no bytes.
+    if (data.length > 0) queue.writeBuffer(buffer, 0, data as Uint32Array<ArrayBuffer>);
+  }
+
   function changed(source: number | Table): void {
     for (const command of commands) {
       if (command.kind === "launch" && command.uses.has(source)) command.groups = [];
+    }
+  }
+
+  function checkRows({ packings }: RunInputs): void {
+    for (const command of commands) {
+      if (command.kind === "move") continue;
+      const { node, dispatch: { rows, leastRows = 0 } } = command;
+      if (typeof rows === "number" || !("packing" in rows)) continue;
+      const given = packedRows(packings.get(rows.packing)!);
+      if (given < leastRows) {
+        throw new RangeError(
+          `Cannot compute ${node.operation.name} over ${given} rows: it takes at least ${leastRows}`,
+        );
+      }
     }
   }
 
@@ -425,9 +443,7 @@ export function makePlan(
       } else {
         memory = uploads.get(slot) ?? own(4 * sizeOf(node.outputs[0].shape));
         uploads.set(slot, memory);
-        if (value.length > 0) {
-          queue.writeBuffer(memory.buffer, 0, value as Float32Array<ArrayBuffer>);
-        }
+        write(memory, value);
       }
       if (inputMemory[slot] !== memory) {
         inputMemory[slot] = memory;
@@ -447,14 +463,13 @@ export function makePlan(
       const { order, starts, ids, count } = segments(indices as TensorData);
       segmentCounts.set(node.id, count);
       [order, starts, ids].forEach((words, i) => {
-        const { buffer } = memories.get(place(node.outputs[i]).block)!;
-        queue.writeBuffer(buffer, 0, words as Uint32Array<ArrayBuffer>);
+        write(memories.get(place(node.outputs[i]).block)!, words);
       });
     }
     for (const { slot, extent, node } of uniformExtents) {
       uniformData[slot * SLOT / 4] = extentOf(extent, node, run);
     }
-    if (uniformExtents.length > 0) queue.writeBuffer(uniforms.buffer, 0, uniformData);
+    if (uniformExtents.length > 0) write(uniforms, uniformData);
     for (const table of tables.values()) fillTable(table, run);
     for (const [packing, memory] of previous) {
       const { batchSizes, offsets } = run.packings.get(packing)!;
@@ -462,7 +477,7 @@ export function makePlan(
       for (let t = 1; t < batchSizes.length; t++) {
         for (let j = 0; j < batchSizes[t]; j++) rows[offsets[t] + j] = offsets[t - 1] + j;
       }
-      queue.writeBuffer(memory.buffer, 0, rows);
+      write(memory, rows);
     }
   }
 
@@ -480,7 +495,7 @@ export function makePlan(
     table.iterations.forEach(({ first, rows, previous, next, block }, i) => {
       table.words.set([first, rows, previous, next, block], i * SLOT / 4);
     });
-    if (count > 0) queue.writeBuffer(table.memory.buffer, 0, table.words, 0, words);
+    write(table.memory, table.words.subarray(0, words));
   }
 
   function groupOf(command: Launch, turn: number, part: number): GPUBindGroup {
@@ -557,6 +572,7 @@ export function makePlan(
     },
     run(run: RunInputs): readonly RunOutput[] {
       device.check();
+      checkRows(run);
       upload(run);
       const encoder = device.gpu.createCommandEncoder();
       encode(run, encoder);

@@ -293,7 +293,7 @@ const KEYS: { readonly [Field in keyof Config]: Key<Config[Field]> } = {
   clipNorm: {
     path: "optimiser.clip_norm",
     default: 1,
-    allowed: real((v) => v > 0, "above 0"),
+    allowed: real((v) => v >= 1e-30 && v <= 1e30, "from 1e-30 to 1e30"),
     meaning: "the gradient's global norm is clipped to this",
   },
   numWarmupEpochs: {
