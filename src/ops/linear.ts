@@ -374,6 +374,10 @@ const backwardWeight: Operation = {
   lower(node: Node, target: Target): readonly Dispatch[] {
     const [dy, x] = node.inputs;
     const N = dy.shape[1], K = x.shape[1];
+    if (dy.shape[0] === 0) {
+      // No launch, so that nothing else writes the gradients.
+      return [{ ...tiledBackwardWeight(node), clear: node.outputs.map((_, output) => output) }];
+    }
     if (!target.straight || windowRows(K) < 8) return [tiledBackwardWeight(node)];
     if (windowRows(N) < 8) {
       return isWide(node) ? wideBackwardWeight(node, target) : [tiledBackwardWeight(node)];
