@@ -337,6 +337,20 @@ deviceTest("clipping gradients that are tiny, huge, infinite and NaN", async (de
   assertSame((await wide(tensor([3e20, 4e20]))).clipped.data, [6e19, 8e19], "maxNorm 1e20");
 });
 
+deviceTest("clipping in a step is that of PyTorch's for NaN and infinity", async (device) => {
+  const [params, rate] = [tensor([1, -2]), tensor([0.25], [])];
+  for (const optimizer of [adam({ maxNorm: 1 }), sgd({ maxNorm: 1 })] as Optimizer<Tree>[]) {
+    using step = compiled(
+      device,
+      (grads: Tensor) => ({
+        params: optimizer.step(grads, optimizer.init(params), params, rate)[0],
+      }),
+    );
+    assertSame((await step(tensor([1, NaN]))).params.data, [NaN, NaN], "NaN");
+    assertSame((await step(tensor([1, Infinity]))).params.data, [1, NaN], "infinite");
+  }
+});
+
 const optimizers: Readonly<Record<string, Optimizer<Tree>>> = {
   adam: adam(),
   sgd: sgd({ momentum: 0.9 }),

@@ -136,7 +136,8 @@ export interface CrossEntropyOptions {
 /**
  * The mean of `-log softmax(logits[b])[targets[b]]` over the rows that count, as PyTorch's
  * `cross_entropy` with `ignore_index`. Unlike there, the loss is 0 rather than NaN when no row
- * counts; the gradient is 0 too. A logit that is NaN makes the loss NaN.
+ * counts; the gradient is 0 too. A logit of -Infinity is a class of probability 0; one that is
+ * Infinity or NaN makes the loss NaN.
  *
  * Targets are data, checked where they come from: one past the last class counts as the last class.
  *

@@ -76,6 +76,9 @@ function slabsWith(params: Traced, { count, m, v }: AdamState): AdamSlabs {
  * `torch.optim.Adam` has it, after `clip_grad_norm_` if `maxNorm` is given. One step takes two small
  * dispatches and one over all parameters, clipping two more.
  *
+ * A gradient from about 5.8e20 on, if it is not clipped, makes the mean square infinite and the
+ * parameter NaN at the next step; in PyTorch such a parameter never moves again.
+ *
  * @throws {RangeError} If a setting is out of its range.
  *
  * @example
