@@ -13,6 +13,8 @@ import { defaultConfig } from "../src/train/config.ts";
 import type { SizedConfig } from "../src/train/data.ts";
 import { fit, type FitResult } from "../src/train/fit.ts";
 
+import { task, tinyConfig, writeTown } from "./commands.ts";
+
 const adapter = await navigator.gpu?.requestAdapter();
 const software = adapter && /llvmpipe/.test(adapter.info.description || adapter.info.device);
 
@@ -195,4 +197,43 @@ gpuTest("training on a device that is lost goes on from its checkpoint elsewhere
   using other = await openDevice();
   const whole = comparable(await fit(other, config, town));
   assertEquals(comparable(await fit(other, config, town, {}, { from: last })), whole);
+});
+
+gpuTest("deno task train on a device that is lost names the checkpoint to go on from", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "gatewise_" });
+  try {
+    const [file, out] = [`${folder}/tiny.yaml`, `${folder}/run`];
+    const training = "batch_size: 8, print_step: 5, checkpoint_step: 10";
+    await Deno.writeTextFile(file, tinyConfig({ training }));
+    const worker = new URL("./faults/lost_worker.ts", import.meta.url).href;
+    const { code, stderr } = await new Deno.Command("deno", {
+      args: [
+        "eval",
+        "--no-check",
+        `import { trainApart } from "./src/cli/train.ts";
+         import { readConfig, withOverrides } from "./src/train/config.ts";
+         import { claimRun } from "./src/train/run_directory.ts";
+         const [file, data, out, worker] = ${
+          JSON.stringify([file, await writeTown(folder), out, worker])
+        };
+         const config = withOverrides(await readConfig(file), { data });
+         const run = { path: await claimRun(config, { out }), config };
+         const job = { run, resume: false, quiet: true, json: false, debug: false };
+         Deno.exit(await trainApart(job, new URL(worker)));`,
+      ],
+      cwd: new URL("..", import.meta.url),
+      env: { NO_COLOR: "1", XDG_RUNTIME_DIR: "/tmp" },
+    }).output();
+    const text = new TextDecoder().decode(stderr);
+    assertEquals(code, 1, text);
+    const [, step] = text.match(
+      /^error: .* was lost \(.*\): try again; .*; go on from step (\d+) with deno task train --resume \S+\n$/,
+    ) ?? [];
+    assert(Number(step) >= 10, text);
+    const resumed = await task("train", ["--resume", out]);
+    assertEquals(resumed.code, 0, resumed.err);
+    assert(resumed.err.includes(`goes on from step ${step}\n`), resumed.err);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });
