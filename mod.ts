@@ -94,6 +94,7 @@ export * from "./src/models/next_location.ts";
 
 export * from "./src/data/batches.ts";
 export * from "./src/data/floors.ts";
+export type { Place } from "./src/data/places.ts";
 export * from "./src/data/read_samples.ts";
 export * from "./src/data/samples.ts";
 export * from "./src/data/simulate.ts";

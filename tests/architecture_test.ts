@@ -16,6 +16,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   "src/data": 4,
   "src/train": 4,
   "src/metrics": 4,
+  "src/prepare": 4,
   "src/report": 4,
   "src/cli": 5,
 };

@@ -91,8 +91,8 @@ Deno.test("simulate: known places are those of the training days, 1 is only seen
   // Visits too early for a history may give ids that no training sample has.
   assert(known.size > 0.9 * whole.places.length);
   assert(placesOf(whole.test).has(1));
-  for (const { lat, lon } of whole.places) {
-    assert(Math.abs(lat - 46.95) < 1 && Math.abs(lon - 7.45) < 1.5);
+  for (const { latitude, longitude } of whole.places) {
+    assert(Math.abs(latitude - 46.95) < 1 && Math.abs(longitude - 7.45) < 1.5);
   }
 });
 

@@ -207,6 +207,16 @@ async function prefixIn(directory: string): Promise<string> {
 }
 
 /**
+ * The prefix that the files of a data set have.
+ *
+ * @param dataPath The prefix itself, or a directory with one data set.
+ * @throws {InputError} If the directory holds none or several.
+ */
+export async function dataPrefix(dataPath: string): Promise<string> {
+  return await isKind(dataPath, "isDirectory") ? await prefixIn(dataPath) : dataPath;
+}
+
+/**
  * Finds the files of a data set.
  *
  * @param dataPath A prefix, standing for `<prefix>_train`, `_validation` and `_test` with the first
@@ -219,7 +229,7 @@ export async function findSplits<S extends Split = Split>(
   dataPath: string,
   splits: readonly S[] = SPLITS as readonly Split[] as readonly S[],
 ): Promise<Readonly<Record<S, string>>> {
-  const prefix = await isKind(dataPath, "isDirectory") ? await prefixIn(dataPath) : dataPath;
+  const prefix = await dataPrefix(dataPath);
   const path = (split: string, end: string): string => `${prefix}_${split}.${end}`;
   for (const end of EXTENSIONS) {
     const there = await Promise.all(splits.map((split) => isKind(path(split, end), "isFile")));

@@ -4,6 +4,7 @@
  * @module
  */
 import { foldIn, type Key, randomKey, uniform } from "../core/random.ts";
+import type { Place } from "./places.ts";
 import type { Sample } from "./samples.ts";
 
 /** Options of {@link simulate}; the defaults give a data set of GeoLife's size. */
@@ -16,16 +17,6 @@ export interface SimulateOptions {
   readonly days?: number;
   /** Public places that the city offers, at least 10; default 6000. People see only some. */
   readonly places?: number;
-}
-
-/** A place of simulated data. */
-export interface Place {
-  /** Id in the samples, from 2. */
-  readonly id: number;
-  /** Degrees north. */
-  readonly lat: number;
-  /** Degrees east. */
-  readonly lon: number;
 }
 
 /** Simulated samples, as the reference's processing makes them of tracked visits. */
@@ -73,7 +64,7 @@ interface City {
 }
 
 const DAY = 1440;
-const CENTRE = { lat: 46.95, lon: 7.45 };
+const CENTRE = { latitude: 46.95, longitude: 7.45 };
 const KM_PER_DEGREE = 111.2;
 /** Exploration: probability RHO * S^-GAMMA after S places (Song et al. 2010, their fit). */
 const RHO = 0.6;
@@ -352,8 +343,9 @@ export function simulate(
     totalUserNum: 1 + people,
     places: [...ids].map(([place, id]) => {
       const { x, y } = city.points[place];
-      const lat = CENTRE.lat + y / KM_PER_DEGREE;
-      return { id, lat, lon: CENTRE.lon + x / (KM_PER_DEGREE * Math.cos(lat * Math.PI / 180)) };
+      const latitude = CENTRE.latitude + y / KM_PER_DEGREE;
+      const kmPerDegree = KM_PER_DEGREE * Math.cos(latitude * Math.PI / 180);
+      return { id, latitude, longitude: CENTRE.longitude + x / kmPerDegree };
     }),
   };
 }
