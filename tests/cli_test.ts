@@ -1,6 +1,9 @@
 import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
 import denoConfig from "../deno.json" with { type: "json" };
+import { floors } from "../src/data/floors.ts";
+import { formatPlaces } from "../src/data/places.ts";
 import { readSamples } from "../src/data/read_samples.ts";
+import { formatSample } from "../src/data/samples.ts";
 import { defaultConfig, parseConfig } from "../src/train/config.ts";
 import { readSafetensors } from "../src/train/safetensors.ts";
 import { badInputs } from "./bad_input.ts";
@@ -212,6 +215,87 @@ commandTest("predict ranks the next locations of samples without targets", async
   const text = await task("predict", ["--run", run, "--top", "2"], { stdin: lines });
   assertEquals(text.out.split("\n").length, samples.length + 1);
   assertMatch(text.out, /^sample 0: [^,]+ \d+\.\d%, [^,]+ \d+\.\d%\nsample 1: /);
+});
+
+commandTest("predict names the next places of one person, and why", async () => {
+  const [sample] = await readSamples(`${town}_test.jsonl`);
+  // The visits of a sample as a person's file would have them, the target on 10 July 2024.
+  const dayOf = (diff: number): string =>
+    new Date(Date.UTC(2024, 6, 10 - diff)).toISOString().slice(0, 10);
+  const two = (n: number): string => String(Math.floor(n)).padStart(2, "0");
+  const visits = Array.from(sample.X, (place, i) => {
+    const minute = sample.start_min_X[i];
+    const start = `${dayOf(sample.diff[i])}T${two(minute / 60)}:${two(minute % 60)}`;
+    return `${start},${sample.dur_X[i]},${place}`;
+  });
+  const file = `${folder}/visits.csv`;
+  await Deno.writeTextFile(file, ["start,minutes,place", ...visits.toReversed()].join("\n"));
+  const user = String(sample.user_X[0]);
+  const asked = ["--run", run, "--history", file, "--at", "2024-07-10T23:59", "--top", "30"];
+  const { code, out, err } = await task("predict", [...asked, "--user", user, "--json"]);
+  assertEquals(code, 0, err);
+  const known = JSON.parse(out);
+  assertEquals([known.at, known.visits, String(known.user)], [
+    ...["2024-07-10T23:59", sample.X.length, user],
+  ]);
+  // The same as for the sample itself, on the days of the week that the file says.
+  const moved = sample.diff.map((diff) =>
+    (new Date(Date.UTC(2024, 6, 10 - diff)).getUTCDay() + 6) % 7
+  );
+  const same = { ...sample, weekday_X: moved, Y: undefined };
+  const lines = await task("predict", ["--run", run, "--top", "30", "--json"], {
+    stdin: formatSample(same),
+  });
+  type Choice = { readonly id: number; readonly location: number; readonly probability: number };
+  const { next }: { next: readonly Choice[] } = JSON.parse(lines.out);
+  assertEquals(
+    known.next.map(({ id, probability }: Choice) => [id, probability]),
+    next.map(({ location, probability }) => [location, probability]),
+  );
+  const train = await readSamples(`${town}_train.jsonl`);
+  for (const floor of floors) {
+    const { id, rank, probability } = known.floors[floor.name];
+    assertEquals(id, floor.fit(train)(same).first);
+    assertEquals(known.next[rank - 1], { id, probability });
+  }
+
+  // A person whom training did not have: the mean over those whom it had.
+  const people: (readonly Choice[])[] = [];
+  for (const id of ["1", "2", "3"]) {
+    people.push(JSON.parse((await task("predict", [...asked, "--user", id, "--json"])).out).next);
+  }
+  const stranger = JSON.parse((await task("predict", [...asked, "--json"])).out);
+  assertEquals(stranger.user, null);
+  for (const { id, probability } of stranger.next) {
+    const each = people.map((next) => next.find((place) => place.id === id)!.probability);
+    assertAlmostEquals(probability, each.reduce((a, b) => a + b) / 3, 1e-9);
+  }
+
+  // With places, names are said and positions understood.
+  const named = [{ id: 2, latitude: 46, longitude: 7, name: "at home" }];
+  await Deno.writeTextFile(`${folder}/named.csv`, formatPlaces(named));
+  await Deno.writeTextFile(
+    file,
+    "Latitude,Longitude,Start\n46.0001,7,2024-07-08T08:00\n46,7,2024-07-09T08:00\n" +
+      "46,8,2024-07-09T12:00\n",
+  );
+  const text = await task("predict", [
+    ...["--run", run, "--history", file, "--places", `${folder}/named.csv`, "--top", "30"],
+  ]);
+  assertEquals(text.code, 0, text.err);
+  assertMatch(
+    text.out,
+    /^Next after 3 visits, at 2024-07-09T12:00, for a person whom training did/,
+  );
+  assertMatch(text.out, / place 2 \(at home; 46\.00000, 7\.00000\)/);
+  assertMatch(text.out, /most frequent place in the history +place 2 \(at home/);
+
+  await Deno.writeTextFile(file, "start,place\n2024-07-08T08:00,2\n");
+  const short = await task("predict", ["--run", run, "--history", file]);
+  assertEquals([short.code, short.out], [1, ""]);
+  assertMatch(short.err, /^error: .*visits.csv: 1 of 1 visits are within 7 days .*\n$/);
+  const stray = await task("predict", ["--run", run, "--user", "1"]);
+  assertEquals(stray.code, 2);
 });
 
 commandTest(

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Buffer } from "node:buffer";
 import { gzipSync } from "node:zlib";
@@ -14,7 +14,10 @@ import { type Command, parseOptions } from "../../src/cli/options.ts";
 import { command as predict } from "../../src/cli/predict.ts";
 import { command as train } from "../../src/cli/train.ts";
 import { type HostTensor, sizeOf, tensor } from "../../src/core/tensor.ts";
+import { historySample, readHistory } from "../../src/data/history.ts";
 import { isNdArray, readPickle } from "../../src/data/pickle.ts";
+import { formatPlaces, type Place } from "../../src/data/places.ts";
+import { readPlaces } from "../../src/data/read_places.ts";
 import { readSamples, writeSamples } from "../../src/data/read_samples.ts";
 import { formatSample, parseSample, type Sample } from "../../src/data/samples.ts";
 import { defaultConfig, formatConfig, parseConfig, readConfig } from "../../src/train/config.ts";
@@ -443,6 +446,79 @@ function checkOptions([command, args]: [Command, string[]]): void {
   }
 }
 
+// ---- CSV
+
+const cell: fc.Arbitrary<string> = fc.oneof(
+  number.map(String),
+  text,
+  fc.constantFrom(
+    "2024-05-01T08:00",
+    "2024-02-30T08:00",
+    "2024-05-01T08:00Z",
+    "3",
+    "46.9",
+    '"',
+    "",
+  ),
+);
+const goodCells: Readonly<Record<string, fc.Arbitrary<string>>> = {
+  start: fc.integer({ min: 1, max: 9 }).map((day) => `2024-05-0${day}T08:00`),
+  end: fc.integer({ min: 10, max: 23 }).map((hour) => `2024-05-09T${hour}:00`),
+  minutes: fc.nat(3000).map(String),
+  place: fc.integer({ min: 1, max: 8 }).map(String),
+  latitude: fc.constantFrom("46.9", "-90", "1e1"),
+  longitude: fc.constantFrom("7.4", "180"),
+  id: fc.integer({ min: 2, max: 99 }).map(String),
+  visits: fc.nat(99).map(String),
+  name: fc.constantFrom("home", '"a, ""b"""', ""),
+};
+const heads = Object.keys(goodCells);
+/** Tables whose columns are nearly those of visits or places, and their cells nearly right. */
+const table: fc.Arbitrary<string> = fc.tuple(
+  fc.constantFrom(",", ";", "\t"),
+  fc.constantFrom("\n", "\r\n"),
+  fc.oneof(
+    { weight: 6, arbitrary: fc.shuffledSubarray(heads, { minLength: 3 }) },
+    fc.array(cell, { maxLength: 4 }),
+  ),
+  fc.nat(4),
+).chain(([delimiter, end, columns, rows]) => {
+  const row = fc.tuple(
+    ...columns.map((head) =>
+      !Object.hasOwn(goodCells, head)
+        ? cell
+        : fc.oneof({ weight: 30, arbitrary: goodCells[head] }, cell)
+    ),
+  );
+  return fc.array(row, { minLength: rows, maxLength: rows })
+    .map((cells) => [columns, ...cells].map((one) => one.join(delimiter)).join(end));
+});
+const someVisits = encodedText(
+  "start,end,place\n2024-05-01T08:00,2024-05-01T09:00,2\n2024-05-01T10:00,,3\n" +
+    "2024-05-01T12:00,2024-05-01T13:00,2\n",
+);
+const somePlaces = encodedText(
+  'id,latitude,longitude,visits,name\n2,46.9,7.4,12,"home, sweet"\n3,-1,179.9,,\n',
+);
+const place: fc.Arbitrary<Place> = fc.record({
+  id: fc.integer({ min: 2, max: 99 }),
+  latitude: fc.integer({ min: -90e7, max: 90e7 }).map((n) => n / 1e7),
+  longitude: fc.integer({ min: -180e7, max: 180e7 }).map((n) => n / 1e7),
+  visits: fc.nat(1000),
+});
+
+function encodedText(value: string): Uint8Array {
+  return new TextEncoder().encode(value);
+}
+
+async function readVisits(path: string): Promise<void> {
+  const places = [{ id: 2, latitude: 46.9, longitude: 7.4 }];
+  const visits = await readHistory(path, { places, totalLocNum: 9, radius: 100 });
+  for (const { place } of visits) assert(place >= 1 && place < 9);
+  const { sample } = historySample(visits, path, { days: 7, minVisits: 2 });
+  accepted(() => parseSample(formatSample(sample), "history", "optional"));
+}
+
 /** The readers. Names are the rows of the table. */
 export const readers: readonly Reader[] = [
   reader({
@@ -549,6 +625,23 @@ export const readers: readonly Reader[] = [
     input: encoded(lines).map((content) => new Uint8Array(gzipSync(content))),
     ...inFile("x.jsonl.gz", readBack),
   }),
+  reader({
+    name: "CSV: any bytes",
+    input: fc.oneof(bytes, encoded(text)),
+    ...inFile("x.csv", (path) => readVisits(path).catch(() => readPlaces(path))),
+  }),
+  reader({
+    name: "CSV: visits changed",
+    input: mutated([someVisits]),
+    ...inFile("x.csv", readVisits),
+  }),
+  reader({ name: "CSV: nearly visits", input: encoded(table), ...inFile("x.csv", readVisits) }),
+  reader({
+    name: "CSV: places changed",
+    input: mutated([somePlaces]),
+    ...inFile("x.csv", readPlaces),
+  }),
+  reader({ name: "CSV: nearly places", input: encoded(table), ...inFile("x.csv", readPlaces) }),
   reader({ name: "command lines", input: commandLine, read: checkOptions }),
   // Valid input comes back as it was; a refusal is a crash here.
   reader({
@@ -560,6 +653,15 @@ export const readers: readonly Reader[] = [
       assertEquals(encodeSafetensors(read.tensors, read), bytes);
       assertEquals(read.tensors.size, entries.length);
       accepted(() => checkTensors(read));
+    },
+  }),
+  reader({
+    name: "valid: places as CSV",
+    input: fc.uniqueArray(place, { selector: ({ id }) => id, maxLength: 4 }),
+    async read(places): Promise<void> {
+      const file = `${folder}/valid.csv`;
+      Deno.writeTextFileSync(file, formatPlaces(places));
+      assertEquals(await readPlaces(file).catch(crash), places);
     },
   }),
   reader({
