@@ -57,7 +57,13 @@ export { globalNorm } from "./src/ops/global_norm.ts";
 export { grad, type ValueAndGrad, valueAndGrad } from "./src/ops/gradient.ts";
 export { layerNorm, type LayerNormOptions } from "./src/ops/layer_norm.ts";
 export { linear } from "./src/ops/linear.ts";
-export { lstm, type LstmParams } from "./src/ops/lstm.ts";
+export {
+  lstm,
+  type LstmOptions,
+  type LstmParams,
+  type LstmResult,
+  type LstmState,
+} from "./src/ops/lstm.ts";
 export { rank, type Ranking } from "./src/ops/rank.ts";
 export { scale } from "./src/ops/scale.ts";
 export { slice } from "./src/ops/slice.ts";

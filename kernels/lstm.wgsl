@@ -15,6 +15,7 @@
 // 4        read_write  c                                                 [N,H]
 // 5        read_write  gates: i, f, g, o after their activations         [N,4H]
 // 6        read        W_hh                                              [4H,H]
+// 7        read        c before the first step (if CELLS = 1, else 0)    [B,H]
 //
 // The j-th row of a step belongs to the same sequence as the j-th row of the step before. An
 // invocation computes one unit, its four gates, of 8 rows.
@@ -27,6 +28,9 @@
 @group(0) @binding(4) var<storage, read_write> c: array<f32>;
 @group(0) @binding(5) var<storage, read_write> gates: array<f32>;
 @group(0) @binding(6) var<storage, read> w: array<f32>;
+//# if CELLS
+@group(0) @binding(7) var<storage, read> c_initial: array<f32>;
+//# end
 //# include activations
 
 var<workgroup> tile: array<vec4f, TILE>;
@@ -96,7 +100,11 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
   {
     let row = step.x + j + $r;
     let before = select(step.z + j + $r, 0u, step.z == 0xffffffffu);
-    let c_before = select(c[before * H + unit], 0.0, step.z == 0xffffffffu);
+    var c_start = 0.0;
+    //# if CELLS
+    c_start = c_initial[min(j + $r, step.y - 1u) * H + unit];
+    //# end
+    let c_before = select(c[before * H + unit], c_start, step.z == 0xffffffffu);
     let z = acc[$r];
     let s = sigmoid4(vec4f(z.x, z.y, z.w, 0.0));
     let g = tanh1(z.z);

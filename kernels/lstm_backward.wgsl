@@ -16,6 +16,8 @@
 // 4        read_write  carry                                             [B,H]
 // 5        read_write  dz                                                [N,4H]
 // 6        read        W_hh, each gate's part transposed                 [4,H,H]
+// 7        read        cotangent of c from outside, added to dc (if LATER = 1)  [N,H]
+// 8        read        c before the first step (if CELLS = 1, else 0)    [B,H]
 //
 // An invocation computes one unit of 8 rows. The rows of dz[t+1] wait in workgroup memory, CHUNK4
 // vec4 of one gate at a time.
@@ -28,6 +30,12 @@
 @group(0) @binding(4) var<storage, read_write> carry: array<f32>;
 @group(0) @binding(5) var<storage, read_write> dz: array<f32>;
 @group(0) @binding(6) var<storage, read> w: array<f32>;
+//# if LATER
+@group(0) @binding(7) var<storage, read> dc_outside: array<f32>;
+//# end
+//# if CELLS
+@group(0) @binding(8) var<storage, read> c_initial: array<f32>;
+//# end
 //# include activations
 
 var<workgroup> tile: array<vec4f, TILE>;
@@ -90,10 +98,17 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     let f = gates[gate + H];
     let g = gates[gate + 2u * H];
     let o = gates[gate + 3u * H];
-    let c_before = select(c[select(step.z + b, 0u, at_first) * H + unit], 0.0, at_first);
+    var c_start = 0.0;
+    //# if CELLS
+    c_start = c_initial[b * H + unit];
+    //# end
+    let c_before = select(c[select(step.z + b, 0u, at_first) * H + unit], c_start, at_first);
     let tc = tanh1(c[here]);
     let dh = acc[$r] + dy[here];
-    let later = select(0.0, carry[b * H + unit], b < step.w);
+    var later = select(0.0, carry[b * H + unit], b < step.w);
+    //# if LATER
+    later += dc_outside[here];
+    //# end
     let dc = later + dh * o * (1.0 - tc * tc);
     if (u < H && j + $r < step.y) {
       carry[b * H + unit] = dc * f;

@@ -22,6 +22,9 @@
 // 9        rows        dz, for the step before                           [B,4H]
 // 10       rows        carry, for the step before                        [B,H]
 // 11...    windows     W_hh, each gate's part transposed, PART rows from the part's first unit  [4,H,H]
+// 15       table       cotangent of c from outside, added to dc (if LATER = 1)  [N,H]
+// 16       table       c before the first step (if CELLS = 1, else 0)    [B,H]
+// 17       rows        carry of the first step, the cotangent of 16 (if CELLS = 1)  [B,H]
 //
 // An invocation computes 4 GROUPS neighbouring units of 8 sequences.
 // Workgroups: (ceil(PART / (4 GROUPS) / LANES), ceil(sequences / 8)).
@@ -38,6 +41,13 @@
 //# rows dz_state at 9: of H
 //# rows carry_state at 10: of H
 //# windows w at 11: 4 of H
+//# if LATER
+//# table dc_outside at 15: of H
+//# end
+//# if CELLS
+//# table c_initial at 16: of H
+//# rows dc_initial at 17: of H
+//# end
 //# include activations
 
 @compute @workgroup_size(LANES)
@@ -87,13 +97,20 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
       let f = gates_0(at + H);
       let g = gates_0(at + 2u * H);
       let o = gates_0(at + 3u * H);
+      var c_start = vec4f(0.0);
+      //# if CELLS
+      c_start = c_initial_get((step[1].x + min(row, step[0].y - 1u)) * H + unit);
+      //# end
       let c_old = select(
-        c_before_0(start(step[0].z, H) + row * H + unit), vec4f(0.0), first);
+        c_before_0(start(step[0].z, H) + row * H + unit), c_start, first);
       let tc = tanh4(c_0(now));
       let goes_on = row < step[0].w;
       let dh = dy_0(now) + select(vec4f(0.0), dh$r$q, goes_on);
-      let later = select(
+      var later = select(
         vec4f(0.0), carry_later_0(start(step[1].x, H) + row * H + unit), goes_on);
+      //# if LATER
+      later += dc_outside_get((step[0].x + min(row, step[0].y - 1u)) * H + unit);
+      //# end
       let dc = later + dh * o * (1.0 - tc * tc);
       if (row < step[0].y) {
         let gate = (step[0].x + row) * 4u * H + unit;
@@ -111,6 +128,9 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         dz_state_set(sequence * 4u * H + 2u * H + unit, dz_g, units);
         dz_state_set(sequence * 4u * H + 3u * H + unit, dz_o, units);
         carry_state_set(sequence * H + unit, dc * f, units);
+        //# if CELLS
+        dc_initial_set(sequence * H + unit, dc * f, select(0u, units, first));
+        //# end
       }
     }
     //# end

@@ -20,6 +20,7 @@
 // 9        rows        h[t], for the step after                          [B,H]
 // 10       rows        c[t], for the step after                          [B,H]
 // 11...    windows     W_hh, PART rows of each gate from the part's first unit  [4H,H]
+// 15       table       c before the first step (if CELLS = 1, else 0)    [B,H]
 //
 // An invocation computes 4 neighbouring units, all gates, of 8 sequences.
 // Workgroups: (ceil(PART / 4 / LANES), ceil(sequences / 8)).
@@ -36,6 +37,9 @@
 //# rows h_state at 9: of H
 //# rows c_state at 10: of H
 //# windows w at 11: 4 of H
+//# if CELLS
+//# table c_initial at 15: of H
+//# end
 //# include activations
 
 @compute @workgroup_size(LANES)
@@ -89,7 +93,11 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     let f = sigmoid4(y1 + xw_0(x + H) + b1);
     let g = tanh4(y2 + xw_0(x + 2u * H) + b2);
     let o = sigmoid4(y3 + xw_0(x + 3u * H) + b3);
-    let before = select(c_before_0(state + $r * H + unit), vec4f(0.0), first);
+    var c_start = vec4f(0.0);
+    //# if CELLS
+    c_start = c_initial_get((step[1].x + min(row, step[0].y - 1u)) * H + unit);
+    //# end
+    let before = select(c_before_0(state + $r * H + unit), c_start, first);
     let c_now = f * before + i * g;
     let h_now = o * tanh4(c_now);
     if (row < step[0].y) {

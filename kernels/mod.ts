@@ -24,6 +24,7 @@ import adamFactors from "./adam_factors.wgsl" with { type: "text" };
 import binary from "./binary.wgsl" with { type: "text" };
 import copyColumns from "./copy_columns.wgsl" with { type: "text" };
 import dropout from "./dropout.wgsl" with { type: "text" };
+import gatherRows from "./gather_rows.wgsl" with { type: "text" };
 import globalNorm from "./global_norm.wgsl" with { type: "text" };
 import globalNormTotal from "./global_norm_total.wgsl" with { type: "text" };
 import linear from "./linear.wgsl" with { type: "text" };
@@ -39,7 +40,6 @@ import linearBackwardWeightWindowed from "./linear_backward_weight_windowed.wgsl
 import lstm from "./lstm.wgsl" with { type: "text" };
 import lstmWindowed from "./lstm_windowed.wgsl" with { type: "text" };
 import philox from "./philox.wgsl" with { type: "text" };
-import previousRows from "./previous_rows.wgsl" with { type: "text" };
 import scale from "./scale.wgsl" with { type: "text" };
 import sgd from "./sgd.wgsl" with { type: "text" };
 import splitKey from "./split_key.wgsl" with { type: "text" };
@@ -72,6 +72,7 @@ const files: Readonly<Record<string, string>> = {
   binary,
   copy_columns: copyColumns,
   dropout,
+  gather_rows: gatherRows,
   global_norm: globalNorm,
   global_norm_total: globalNormTotal,
   linear,
@@ -85,7 +86,6 @@ const files: Readonly<Record<string, string>> = {
   lstm_backward: lstmBackward,
   lstm_backward_windowed: lstmBackwardWindowed,
   philox,
-  previous_rows: previousRows,
   scale,
   sgd,
   split_key: splitKey,

@@ -214,7 +214,7 @@ deviceTest(
   "lstm over sequences of one step, and of huge, infinite and NaN values",
   async (device) => {
     using layer = compiled(device, (x: Tensor, p: LstmParams, dy: Tensor) => {
-      const y = lstm(x, p) as Traced;
+      const y = lstm(x, p).output as Traced;
       const [dxw, dWeightHh, dBiasHh] = pull(y, dy);
       const [dx, dWeightIh, dBiasIh] = pull(y.node.inputs[0], dxw);
       return { y, dx, dWeightIh, dWeightHh, dBiasIh, dBiasHh };

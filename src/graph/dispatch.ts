@@ -31,8 +31,28 @@ export type BufferReference =
   | { readonly parts: readonly (readonly [number, number, number, number])[] }
   /** `vec4u` that changes with the iteration (see `Dispatch.each`). */
   | { readonly iteration: true }
-  /** Packed row of the previous step of each packed row, 0xffffffff at the first step: `u32[N]`. */
-  | { readonly previousRows: TracedPacking };
+  /** Row numbers that follow from a packing: `u32[N]` or `u32[B]`. */
+  | { readonly rowIndex: RowIndex; readonly of: TracedPacking };
+
+/**
+ * Row numbers that follow from a packing. One for each packed row, 0xffffffff where there is none:
+ * - `previous`, `next`: packed row of the step before or after;
+ * - `reversed`: packed row of the same sequence that is as far from its end as this one from its start;
+ * - `starts`, `ends`: the sequence, in the caller's order, whose first or last step the row is.
+ *
+ * One for each sequence:
+ * - `firsts`, `lasts`: packed row of the first or last step, in the caller's order;
+ * - `order`: the sequence, in the caller's order, that is the j-th of a step's rows.
+ */
+export type RowIndex =
+  | "previous"
+  | "next"
+  | "reversed"
+  | "starts"
+  | "ends"
+  | "firsts"
+  | "lasts"
+  | "order";
 
 /** One binding; bindings are numbered in order from 0. */
 export type Binding = BufferReference & {

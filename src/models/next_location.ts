@@ -12,7 +12,7 @@ import { lastRows, pack, packed, packValues } from "../core/packing.ts";
 import { foldIn, type Key } from "../core/random.ts";
 import { formatShape, type HostTensor, type Tensor, tensor } from "../core/tensor.ts";
 import { flatten, mapTree } from "../core/tree.ts";
-import { initLstm, lstmLayers } from "../nn/lstm_layers.ts";
+import { type BiasedLstmParams, initLstm, lstmLayers } from "../nn/lstm_layers.ts";
 import { ones, xavierUniform, zeros } from "../nn/init.ts";
 import { batchNorm, type RunningStatistics } from "../ops/batch_norm.ts";
 import { add } from "../ops/binary.ts";
@@ -20,7 +20,6 @@ import { crossEntropy } from "../ops/cross_entropy.ts";
 import { dropout } from "../ops/dropout.ts";
 import { layerNorm } from "../ops/layer_norm.ts";
 import { linear } from "../ops/linear.ts";
-import type { LstmParams } from "../ops/lstm.ts";
 import { splitKey } from "../ops/split_key.ts";
 import { take } from "../ops/take.ts";
 import { relu } from "../ops/unary.ts";
@@ -85,7 +84,7 @@ export interface NextLocationParams {
     readonly duration?: Tensor;
   };
   /** L layers, first layer first. */
-  readonly lstm: readonly Required<LstmParams>[];
+  readonly lstm: readonly BiasedLstmParams[];
   /** [H] each. */
   readonly layerNorm: LinearParams;
   /** [U,H]. */
@@ -238,7 +237,9 @@ export function nextLocation(config: NextLocationConfig): NextLocation {
       .map(({ feature, index }) => take(params.embedding[feature]!, batch[index]))
       .reduce(add);
     const between = keys === undefined ? undefined : { rate: lstmDropout, key: keys[1] };
-    const states = lstmLayers(drop(embedded, embDropout, 0), params.lstm, between);
+    const { output: states } = lstmLayers(drop(embedded, embDropout, 0), params.lstm, {
+      dropout: between,
+    });
     const last = take(states, batch.last);
     const normed = layerNorm(last, params.layerNorm.weight, params.layerNorm.bias);
     const personal = params.user === undefined

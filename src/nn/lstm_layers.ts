@@ -1,7 +1,8 @@
 import { foldIn, type Key } from "../core/random.ts";
 import { type HostTensor, type Tensor, tensor } from "../core/tensor.ts";
+import { concat } from "../ops/concat.ts";
 import { dropout } from "../ops/dropout.ts";
-import { lstm, type LstmParams } from "../ops/lstm.ts";
+import { lstm, type LstmParams, type LstmState } from "../ops/lstm.ts";
 import { splitKey } from "../ops/split_key.ts";
 import { orthogonal, xavierUniform, zeros } from "./init.ts";
 
@@ -14,6 +15,9 @@ export interface LstmSizes {
   /** Number of layers L. */
   readonly layers: number;
 }
+
+/** Parameters of a layer with both biases and no projection. */
+export type BiasedLstmParams = Required<Omit<LstmParams, "weightHr">>;
 
 /** How biases begin. */
 export interface LstmInitOptions {
@@ -32,7 +36,7 @@ export function initLstm(
   key: Key,
   { inputSize, hiddenSize: H, layers }: LstmSizes,
   { forgetBias = [1, 0] }: LstmInitOptions = {},
-): readonly Required<LstmParams>[] {
+): readonly BiasedLstmParams[] {
   const bias = (forget: number): HostTensor =>
     forget === 0 ? zeros([4 * H]) : tensor(new Float32Array(4 * H).fill(forget, H, 2 * H));
   return Array.from({ length: layers }, (_, l) => ({
@@ -43,21 +47,32 @@ export function initLstm(
   }));
 }
 
-/** Dropout between layers. */
-export interface LstmDropout {
-  /** Probability that an output of a layer but the last is dropped. */
-  readonly rate: number;
-  /** `u32[2]`. */
-  readonly key: Tensor;
+/** One layer: its parameters, or those of both directions, the one from the first step first. */
+export type LstmLayer = LstmParams | readonly [forwards: LstmParams, backwards: LstmParams];
+
+/** How a stack of LSTM layers runs. */
+export interface LstmLayersOptions {
+  /** Dropout of every layer's outputs but the last's: a probability and a key, `u32[2]`. */
+  readonly dropout?: { readonly rate: number; readonly key: Tensor };
+  /** States before the first step, as {@linkcode LstmLayersResult.final}; default zeros. */
+  readonly initial?: readonly LstmState[];
+}
+
+/** What a stack of LSTM layers gives. */
+export interface LstmLayersResult {
+  /** Hidden states of the last layer, packed rows [N,P], or [N,2P] with both directions. */
+  readonly output: Tensor;
+  /** Final states by layer, and in it by direction: PyTorch's order. */
+  readonly final: readonly LstmState[];
 }
 
 /**
- * A stack of LSTM layers over packed sequences, each reading the one below.
+ * A stack of LSTM layers over packed sequences, each reading the one below, in one direction or both
+ * (Schuster and Paliwal 1997): `torch.nn.LSTM` with `num_layers`, `bidirectional`, `dropout`,
+ * `proj_size` and `bias`.
  *
  * @param x Packed rows, [N,I].
  * @param layers Parameters, first layer first.
- * @param between Dropout between layers; default none.
- * @returns Hidden states of the last layer, packed rows [N,H].
  * @throws {TypeError} If `x` is not packed or shapes do not fit.
  *
  * @example
@@ -68,20 +83,42 @@ export interface LstmDropout {
  * const packing = pack([3, 1]);
  * const x = packed(packing, new Float32Array(4 * 2).fill(0.5), [2]);
  * const layers = initLstm(randomKey(1), { inputSize: 2, hiddenSize: 3, layers: 2 });
- * const h = await read(run(device, lstmLayers)(x, layers));
- * console.log(h.shape); // [ 4, 3 ]
+ * const { output } = await read(run(device, lstmLayers)(x, layers));
+ * console.log(output.shape); // [ 4, 3 ]
  * ```
  */
 export function lstmLayers(
   x: Tensor,
-  layers: readonly LstmParams[],
-  between?: LstmDropout,
-): Tensor {
+  layers: readonly LstmLayer[],
+  { dropout: between, initial }: LstmLayersOptions = {},
+): LstmLayersResult {
+  const directions = layers.flat().length;
+  if (initial !== undefined && initial.length !== directions) {
+    throw new TypeError(
+      `Cannot start ${directions} layers and directions from ${initial.length} states`,
+    );
+  }
   const keys = between !== undefined && between.rate > 0 && layers.length > 1
     ? splitKey(between.key, layers.length - 1)
     : [];
-  return layers.reduce((below, params, l) => {
-    const input = l > 0 && keys.length > 0 ? dropout(below, between!.rate, keys[l - 1]) : below;
-    return lstm(input, params);
-  }, x);
+  const final: LstmState[] = [];
+  let output = x;
+  layers.forEach((layer, l) => {
+    const input = l > 0 && keys.length > 0 ? dropout(output, between!.rate, keys[l - 1]) : output;
+    const both = isBoth(layer) ? layer : [layer];
+    const results = both.map((params, direction) => {
+      const result = lstm(input, params, {
+        initial: initial?.[final.length],
+        reversed: direction === 1,
+      });
+      final.push(result.final);
+      return result.output;
+    });
+    output = results.length === 1 ? results[0] : concat(results, 1);
+  });
+  return { output, final };
+}
+
+function isBoth(layer: LstmLayer): layer is readonly [LstmParams, LstmParams] {
+  return Array.isArray(layer);
 }

@@ -1,5 +1,5 @@
 import { formatShape, type Tensor } from "../core/tensor.ts";
-import type { BufferReference, Dispatch } from "../graph/dispatch.ts";
+import type { Binding, BufferReference, Dispatch, RowIndex } from "../graph/dispatch.ts";
 import {
   type Node,
   type Operation,
@@ -9,9 +9,11 @@ import {
   traced,
   type TracedPacking,
 } from "../graph/graph.ts";
-import { elementGrid } from "./grid.ts";
+import { add } from "./binary.ts";
+import { gatherRows } from "./gather_rows.ts";
 import { linear, weightGradients } from "./linear.ts";
-import { transposeGroups } from "./transpose.ts";
+import { scale } from "./scale.ts";
+import { transpose, transposeGroups } from "./transpose.ts";
 import { chunking, lanesFor, movingWindowOf, partsOf, windowOf, windowRows } from "./windows.ts";
 
 /** Sequences that one launch of a windowed kernel can take: those whose 4H gates fit a window. */
@@ -51,20 +53,33 @@ function recurrenceConstants(H: number, lanes: number): Record<string, number> {
   };
 }
 
+/** What a recurrence is given beside the gates' inputs and the recurrent weights. */
+interface Given {
+  /** Position of the second bias among the inputs, if there is one. */
+  readonly bias?: number;
+  /** Position of the first cell states, [B,H] in the order of the rows, if they are not zero. */
+  readonly cells?: number;
+}
+
 /** The forward kernel of GPUs: h[t-1] waits in workgroup memory. */
-function tiledForward(packing: TracedPacking, H: number, bias: boolean): Dispatch {
+function tiledForward(packing: TracedPacking, H: number, { bias, cells }: Given): Dispatch {
   const LANES = lanesFor(H, 64);
   return {
     kernel: "lstm",
-    constants: { ...recurrenceConstants(H, LANES), BIAS: bias ? 1 : 0 },
+    constants: {
+      ...recurrenceConstants(H, LANES),
+      BIAS: bias === undefined ? 0 : 1,
+      CELLS: cells === undefined ? 0 : 1,
+    },
     bindings: [
       { iteration: true, access: "uniform" },
       { input: 0, access: "read" },
-      { input: bias ? 2 : 0, access: "read" },
+      { input: bias ?? 0, access: "read" },
       { output: 0, access: "write" },
       { output: 1, access: "write" },
       { output: 2, access: "write" },
       { input: 1, access: "read" },
+      ...(cells === undefined ? [] : [{ input: cells, access: "read" } as const]),
     ],
     rows: { packing },
     each: { stepsOf: packing, reversed: false },
@@ -73,26 +88,31 @@ function tiledForward(packing: TracedPacking, H: number, bias: boolean): Dispatc
 }
 
 /** The forward kernel of software adapters. */
-function windowedForward(packing: TracedPacking, H: number, bias: boolean): Dispatch {
+function windowedForward(packing: TracedPacking, H: number, { bias, cells }: Given): Dispatch {
   const PART = unitsAtOnce(H), LANES = 8;
   const parts = partsOf(H, PART);
   return {
     kernel: "lstm_windowed",
     windowed: true,
-    constants: { H, PART, LANES, BIAS: bias ? 1 : 0 },
+    constants: {
+      ...{ H, PART, LANES },
+      BIAS: bias === undefined ? 0 : 1,
+      CELLS: cells === undefined ? 0 : 1,
+    },
     bindings: [
       { iteration: true, access: "uniform" },
       { parts, access: "uniform" },
       movingWindowOf({ input: 0 }, 4 * H, "rows"),
       movingWindowOf(stateOf(packing, "h", H, "before"), H, "block"),
       movingWindowOf(stateOf(packing, "c", H, "before"), H, "block"),
-      windowOf({ input: bias ? 2 : 0 }, 1),
+      windowOf({ input: bias ?? 0 }, 1),
       { output: 0, access: "write" },
       { output: 1, access: "write" },
       { output: 2, access: "write" },
       { ...stateOf(packing, "h", H, "now"), access: "write" },
       { ...stateOf(packing, "c", H, "now"), access: "write" },
       ...[0, 1, 2, 3].map((gate) => windowOf({ input: 1 }, H, gate * H, PART)),
+      ...(cells === undefined ? [] : [{ input: cells, access: "read" } as const]),
     ],
     rows: { packing },
     each: { stepsOf: packing, reversed: false, block: sequencesAtOnce(H) },
@@ -103,36 +123,56 @@ function windowedForward(packing: TracedPacking, H: number, bias: boolean): Disp
 
 const recurrence: Operation = {
   name: "lstm",
-  lower(node: Node, { straight }: Target): readonly Dispatch[] {
-    const H = node.inputs[1].shape[1];
-    const packing = node.inputs[0].packing!;
-    const bias = node.inputs.length > 2;
+  lower({ inputs, attributes }: Node, { straight }: Target): readonly Dispatch[] {
+    const H = inputs[1].shape[1];
     const forward = straight && windowed(H) ? windowedForward : tiledForward;
-    return [forward(packing, H, bias)];
+    return [forward(inputs[0].packing!, H, attributes as Given)];
   },
-  vjp(node: Node, [dh, dc]: readonly (Traced | undefined)[]): readonly (Traced | undefined)[] {
-    if (dc !== undefined) {
-      throw new TypeError("Cannot differentiate with respect to an LSTM's cell states");
-    }
+  vjp(
+    { inputs, outputs: [h, c, gates], attributes }: Node,
+    [fromOutside, dc]: readonly (Traced | undefined)[],
+  ): readonly (Traced | undefined)[] {
+    const dh = fromOutside ?? (dc === undefined ? undefined : traced(scale(dc, 0), "scale"));
     if (dh === undefined) return [];
-    const [h, c, gates] = node.outputs;
-    const [xw, weight] = node.inputs;
-    const B = xw.packing!.batch, H = weight.shape[1];
-    const [dz] = record(backward, [dh, c, gates, transposeGroups(weight, 4)], {}, [
-      xw,
-      { shape: [B, H], dtype: "f32" },
-    ]);
-    const before = record(previousRows, [h], {}, [h])[0];
-    return [dz, ...weightGradients(dz, before, weight, node.inputs[2])];
+    const [xw, weight] = inputs;
+    const { bias, cells } = attributes as Given;
+    const packing = xw.packing!;
+    const B = packing.batch, H = weight.shape[1];
+    const more = [
+      ...(dc === undefined ? [] : [dc]),
+      ...(cells === undefined ? [] : [inputs[cells]]),
+    ];
+    const places = {
+      ...(dc === undefined ? {} : { later: 4 }),
+      ...(cells === undefined ? {} : { cells: 4 + more.length - 1 }),
+    };
+    const [dz, dCells] = record(
+      backward,
+      [dh, c, gates, transposeGroups(weight, 4), ...more],
+      places,
+      [xw, { shape: [B, H], dtype: "f32" }],
+    );
+    const before = gatherRows(h, "previous", packing);
+    const biases = bias === undefined ? undefined : inputs[bias];
+    const ofWeights = weightGradients(dz, before, weight, biases);
+    return [dz, ...ofWeights, ...(cells === undefined ? [] : [dCells])];
   },
 };
 
+/** What a backward recurrence is given beside the cotangents of the hidden states. */
+interface GivenBackward {
+  /** Position of the cotangents of the cell states, [N,H], if there are any. */
+  readonly later?: number;
+  /** Position of the first cell states, if they are not zero. */
+  readonly cells?: number;
+}
+
 /** The backward kernel of GPUs: dz[t+1] waits in workgroup memory. */
-function tiledBackward(packing: TracedPacking, H: number): Dispatch {
+function tiledBackward(packing: TracedPacking, H: number, given: GivenBackward): Dispatch {
   const LANES = lanesFor(H, 64);
   return {
     kernel: "lstm_backward",
-    constants: recurrenceConstants(H, LANES),
+    constants: { ...recurrenceConstants(H, LANES), ...flags(given) },
     bindings: [
       { iteration: true, access: "uniform" },
       { input: 0, access: "read" },
@@ -141,6 +181,7 @@ function tiledBackward(packing: TracedPacking, H: number): Dispatch {
       { output: 1, access: "write" },
       { output: 0, access: "write" },
       { input: 3, access: "read" },
+      ...optional(given),
     ],
     rows: { packing },
     each: { stepsOf: packing, reversed: true },
@@ -149,14 +190,14 @@ function tiledBackward(packing: TracedPacking, H: number): Dispatch {
 }
 
 /** The backward kernel of software adapters. */
-function windowedBackward(packing: TracedPacking, H: number): Dispatch {
+function windowedBackward(packing: TracedPacking, H: number, given: GivenBackward): Dispatch {
   const PART = unitsAtOnce(H), LANES = 8;
   const GROUPS = PART >= 64 ? 2 : 1;
   const parts = partsOf(H, PART);
   return {
     kernel: "lstm_backward_windowed",
     windowed: true,
-    constants: { H, PART, LANES, GROUPS },
+    constants: { H, PART, LANES, GROUPS, ...flags(given) },
     bindings: [
       { iteration: true, access: "uniform" },
       { parts, access: "uniform" },
@@ -170,6 +211,8 @@ function windowedBackward(packing: TracedPacking, H: number): Dispatch {
       { ...stateOf(packing, "dz", 4 * H, "now"), access: "write" },
       { ...stateOf(packing, "carry", H, "now"), access: "write" },
       ...[0, 1, 2, 3].map((gate) => windowOf({ input: 3 }, H, gate * H, PART)),
+      ...optional(given),
+      ...(given.cells === undefined ? [] : [{ output: 1, access: "write" } as const]),
     ],
     rows: { packing },
     each: { stepsOf: packing, reversed: true, block: sequencesAtOnce(H) },
@@ -178,76 +221,150 @@ function windowedBackward(packing: TracedPacking, H: number): Dispatch {
   };
 }
 
+function flags({ later, cells }: GivenBackward): Record<string, number> {
+  const LATER = later === undefined ? 0 : 1;
+  return { LATER, CELLS: cells === undefined ? 0 : 1 };
+}
+
+/** Bindings of what is given, or something else in its place, so that both have their numbers. */
+function optional({ later, cells }: GivenBackward): readonly Binding[] {
+  if (later === undefined && cells === undefined) return [];
+  return [{ input: later ?? cells!, access: "read" }, { input: cells ?? later!, access: "read" }];
+}
+
 const backward: Operation = {
   name: "lstm_backward",
-  lower(node: Node, { straight }: Target): readonly Dispatch[] {
-    const H = node.inputs[3].shape[1];
-    const packing = node.inputs[0].packing!;
-    return [straight && windowed(H) ? windowedBackward(packing, H) : tiledBackward(packing, H)];
+  lower({ inputs, attributes }: Node, { straight }: Target): readonly Dispatch[] {
+    const H = inputs[3].shape[1];
+    const form = straight && windowed(H) ? windowedBackward : tiledBackward;
+    return [form(inputs[0].packing!, H, attributes as GivenBackward)];
   },
 };
 
-const previousRows: Operation = {
-  name: "previous_rows",
-  lower(node: Node): readonly Dispatch[] {
-    const [x] = node.inputs;
-    const packing = x.packing as TracedPacking;
-    const H = x.shape[1];
-    return [{
-      kernel: "previous_rows",
-      constants: { H },
-      bindings: [
-        { extent: { packing }, access: "uniform" },
-        { previousRows: packing, access: "read" },
-        { input: 0, access: "read" },
-        { output: 0, access: "write" },
-      ],
-      rows: { packing },
-      grid: ({ rows }) => elementGrid(rows * Math.ceil(H / 4)),
-    }];
-  },
-};
-
-/** Parameters of one LSTM layer in PyTorch's layout; gate order i, f, g, o. */
+/** Parameters of one LSTM layer in PyTorch's layout; gate order i, f, g, o. P is H, or `proj_size`. */
 export interface LstmParams {
   /** [4H,I]. */
   readonly weightIh: Tensor;
-  /** [4H,H]. */
+  /** [4H,P]. */
   readonly weightHh: Tensor;
-  /** [4H]. */
+  /** [4H]; absent with `bias=False`. */
   readonly biasIh?: Tensor;
-  /** [4H]. */
+  /** [4H]; absent with `bias=False`. */
   readonly biasHh?: Tensor;
+  /** [P,H]: projects the hidden states (Sak, Senior and Beaufays 2014). */
+  readonly weightHr?: Tensor;
+}
+
+/** States of an LSTM layer between steps, in the order in which the sequences were packed. */
+export interface LstmState {
+  /** Hidden states, [B,P]. */
+  readonly h: Tensor;
+  /** Cell states, [B,H]. */
+  readonly c: Tensor;
+}
+
+/** How an LSTM layer runs. */
+export interface LstmOptions {
+  /** States before the first step; default zeros. Gradients flow to them. */
+  readonly initial?: LstmState;
+  /** Whether sequences run from their last step to their first. */
+  readonly reversed?: boolean;
+}
+
+/** What an LSTM layer gives. */
+export interface LstmResult {
+  /** Hidden states of every step, packed rows [N,P]. */
+  readonly output: Tensor;
+  /** States after the last step of each sequence; with `reversed` after its first. */
+  readonly final: LstmState;
 }
 
 /**
- * One LSTM layer over packed sequences, from zero states (Hochreiter and Schmidhuber 1997). Steps
+ * One LSTM layer over packed sequences (Hochreiter and Schmidhuber 1997), as `torch.nn.LSTM`. Steps
  * past a sequence's end are neither computed nor seen.
  *
  * @param x Packed rows, [N,I].
- * @returns The hidden state of every step, packed rows [N,H].
  * @throws {TypeError} If `x` is not packed or the shapes do not fit.
+ *
+ * @example
+ * ```ts
+ * import { initLstm, lstm, openDevice, pack, packed, randomKey, read, run } from "@gatewise/lstm";
+ *
+ * using device = await openDevice();
+ * const x = packed(pack([3, 1]), new Float32Array(4 * 2).fill(0.5), [2]);
+ * const [params] = initLstm(randomKey(1), { inputSize: 2, hiddenSize: 3, layers: 1 });
+ * const { output, final } = await read(run(device, lstm)(x, params));
+ * console.log(output.shape, final.h.shape); // [ 4, 3 ] [ 2, 3 ]
+ * ```
  */
-export function lstm(x: Tensor, params: LstmParams): Tensor {
-  const from = traced(x, "run an LSTM over");
-  const { weightIh, weightHh, biasIh, biasHh } = params;
-  const H = weightHh.shape[1];
-  if (from.packing === undefined) {
+export function lstm(x: Tensor, params: LstmParams, options: LstmOptions = {}): LstmResult {
+  const { packing } = traced(x, "run an LSTM over");
+  if (packing === undefined) {
     throw new TypeError(
       `Cannot run an LSTM over ${formatShape(x.shape)}: make its rows with packed()`,
     );
   }
-  if (weightHh.shape.length !== 2 || weightHh.shape[0] !== 4 * H || weightIh.shape[0] !== 4 * H) {
+  const { reversed = false, initial } = options;
+  const { weightIh, weightHh, biasIh, biasHh, weightHr } = params;
+  const H = weightIh.shape[0] / 4;
+  checkShapes(params, H, packing.batch, initial);
+  const rows = (t: Tensor, index: RowIndex): Traced =>
+    gatherRows(traced(t, "run an LSTM over"), index, packing);
+  const input = reversed ? rows(x, "reversed") : x;
+  const fromInput = linear(input, weightIh, biasIh);
+  // What the first hidden states add to the gates of the first steps.
+  const xw = initial === undefined
+    ? fromInput
+    : add(fromInput, rows(linear(initial.h, weightHh), "starts"));
+  // z = W_hh (W_hr m) = (W_hh W_hr) m, with m the hidden states before projection.
+  const recurrent = weightHr === undefined ? weightHh : linear(weightHh, transpose(weightHr));
+  const inputs = [xw, recurrent, ...(biasHh === undefined ? [] : [biasHh])];
+  const given = {
+    ...(biasHh === undefined ? {} : { bias: 2 }),
+    ...(initial === undefined ? {} : { cells: inputs.length }),
+  };
+  if (initial !== undefined) inputs.push(rows(initial.c, "order"));
+  const state = { shape: [x.shape[0], H], dtype: "f32", packing } as const;
+  const [m, c] = record(recurrence, inputs.map((t) => traced(t, "run an LSTM over")), given, [
+    ...[state, state],
+    traced(xw, "run an LSTM over"),
+  ]);
+  const h = weightHr === undefined ? m : linear(m, weightHr);
+  return {
+    output: reversed ? rows(h, "reversed") : h,
+    final: { h: rows(h, "lasts"), c: rows(c, "lasts") },
+  };
+}
+
+function checkShapes(
+  { weightIh, weightHh, biasIh, biasHh, weightHr }: LstmParams,
+  H: number,
+  B: number,
+  initial: LstmState | undefined,
+): void {
+  const P = weightHr?.shape[0] ?? H;
+  const fits = (t: Tensor | undefined, shape: readonly number[]): boolean =>
+    t === undefined || t.shape.length === shape.length && t.shape.every((n, i) => n === shape[i]);
+  if (weightIh.shape.length !== 2 || !fits(weightHh, [4 * H, P]) || !fits(weightHr, [P, H])) {
+    const shapes = [weightIh, weightHh, ...(weightHr === undefined ? [] : [weightHr])]
+      .map(({ shape }) => formatShape(shape));
     throw new TypeError(
-      `Cannot run an LSTM with weights ${formatShape(weightIh.shape)} and ` +
-        `${formatShape(weightHh.shape)}: give [4H,I] and [4H,H]`,
+      `Cannot run an LSTM with weights ${
+        shapes.join(" and ")
+      }: give [4H,I] and [4H,H], or with a ` +
+        "projection [4H,I], [4H,P] and [P,H]",
     );
   }
-  const xw = linear(x, weightIh, biasIh);
-  if (biasHh !== undefined && biasHh.shape[0] !== 4 * H) {
-    throw new TypeError(`Cannot add a bias of ${formatShape(biasHh.shape)} to ${4 * H} gates`);
+  for (const bias of [biasIh, biasHh]) {
+    if (!fits(bias, [4 * H])) {
+      throw new TypeError(`Cannot add a bias of ${formatShape(bias!.shape)} to ${4 * H} gates`);
+    }
   }
-  const state = { shape: [x.shape[0], H], dtype: "f32", packing: from.packing } as const;
-  const inputs = biasHh === undefined ? [xw, weightHh] : [xw, weightHh, biasHh];
-  return record(recurrence, inputs, {}, [state, state, traced(xw, "run an LSTM over")])[0];
+  if (initial !== undefined && !(fits(initial.h, [B, P]) && fits(initial.c, [B, H]))) {
+    throw new TypeError(
+      `Cannot start an LSTM from h ${formatShape(initial.h.shape)} and c ${
+        formatShape(initial.c.shape)
+      }: give [${B},${P}] and [${B},${H}]`,
+    );
+  }
 }

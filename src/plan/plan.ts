@@ -8,11 +8,12 @@ import { InputError } from "../core/errors.ts";
 import { packedRows, type Packing } from "../core/packing.ts";
 import { type HostTensor, sizeOf, type TensorData } from "../core/tensor.ts";
 import type { Memory, OpenDevice, Pipeline } from "../gpu/device.ts";
-import type { Binding, Dispatch, Extent } from "../graph/dispatch.ts";
+import type { Binding, Dispatch, Extent, RowIndex } from "../graph/dispatch.ts";
 import { type Node, nodesOf, type Traced, type TracedPacking } from "../graph/graph.ts";
 import { kernelSource } from "../../kernels/mod.ts";
 import { type Block, planMemory } from "./memory.ts";
 import { readersFirst } from "./order.ts";
+import { rowIndex } from "./row_index.ts";
 import { shareEqualNodes } from "./sharing.ts";
 import { segments } from "./segments.ts";
 
@@ -228,11 +229,11 @@ export function makePlan(
     tables.set(key, table);
     return table;
   };
-  const previous = new Map<TracedPacking, Memory>();
-  const previousOf = (packing: TracedPacking): Memory => {
-    packingId(packing);
-    const memory = previous.get(packing) ?? own(4 * packing.capacity);
-    previous.set(packing, memory);
+  const indices = new Map<string, { index: RowIndex; packing: TracedPacking; memory: Memory }>();
+  const indexOf = (index: RowIndex, packing: TracedPacking): Memory => {
+    const key = `${index} ${packingId(packing)}`;
+    const { memory } = indices.get(key) ?? { memory: own(4 * packing.capacity) };
+    indices.set(key, { index, packing, memory });
     return memory;
   };
 
@@ -278,9 +279,9 @@ export function makePlan(
         moving.push((_, index) => index * SLOT);
         return fixed(() => table!.memory, 0, 32);
       }
-      if ("previousRows" in binding) {
-        const memory = previousOf(binding.previousRows);
-        return fixed(() => memory, 0, 4 * binding.previousRows.capacity);
+      if ("rowIndex" in binding) {
+        const memory = indexOf(binding.rowIndex, binding.of);
+        return fixed(() => memory, 0, 4 * binding.of.capacity);
       }
       if ("scratch" in binding) {
         const { scratch: name, size, turn, moves, part = 0 } = binding;
@@ -471,13 +472,8 @@ export function makePlan(
     }
     if (uniformExtents.length > 0) write(uniforms, uniformData);
     for (const table of tables.values()) fillTable(table, run);
-    for (const [packing, memory] of previous) {
-      const { batchSizes, offsets } = run.packings.get(packing)!;
-      const rows = new Uint32Array(offsets[batchSizes.length]).fill(NONE, 0, offsets[1]);
-      for (let t = 1; t < batchSizes.length; t++) {
-        for (let j = 0; j < batchSizes[t]; j++) rows[offsets[t] + j] = offsets[t - 1] + j;
-      }
-      write(memory, rows);
+    for (const { index, packing, memory } of indices.values()) {
+      write(memory, rowIndex(index, run.packings.get(packing)!));
     }
   }
 

@@ -218,7 +218,7 @@ function lstmSession(device: Device, { T, B, I, H }: LstmWork): Session {
   ) as unknown as LstmParams;
   const step = compile(
     device,
-    valueAndGrad((arg: { x: Tensor; params: LstmParams }) => sum(lstm(arg.x, arg.params))),
+    valueAndGrad((arg: { x: Tensor; params: LstmParams }) => sum(lstm(arg.x, arg.params).output)),
     { name: "the LSTM" },
   );
   return {

@@ -302,7 +302,7 @@ async function profile(work: ModelWork, cycles: number): Promise<Profile> {
   using lstm = compile(
     device,
     valueAndGrad((p: { x: Tensor; layers: readonly LstmParams[] }) =>
-      sum(lstmLayers(p.x, p.layers))
+      sum(lstmLayers(p.x, p.layers).output)
     ),
   );
   const lstmCycle = async (): Promise<number> => {

@@ -93,25 +93,39 @@ export function goldenBatch(file: Golden, name: string): NextLocationBatch {
   };
 }
 
+/** Sizes and options of a case, as `torch.nn.LSTM` names them. */
+interface LstmCase {
+  readonly I: number;
+  readonly H: number;
+  readonly L: number;
+  readonly bidirectional?: boolean;
+  readonly proj_size?: number;
+  readonly bias?: boolean;
+}
+
 /** A case of `lstm.safetensors`: `torch.nn.LSTM` over sequences of different lengths. */
 export interface LstmGolden {
   readonly name: string;
   readonly I: number;
   readonly H: number;
   readonly L: number;
+  /** Directions: 1 or 2. */
+  readonly D: number;
+  /** Width of a direction's output: H or `proj_size`. */
+  readonly P: number;
   readonly packing: Packing;
   /** `weight_ih_l0` and so on. */
   readonly weights: ReadonlyMap<string, HostTensor>;
-  /** Input [N,I] and the output's cotangent [N,H], in packed rows. */
+  /** Input [N,I] and the output's cotangent [N,D P], in packed rows. */
   readonly x: HostTensor;
   readonly dy: HostTensor;
-  /** Cotangents of the final states, [L,B,H] in the caller's order. */
+  /** Cotangents of the final states, [D L,B,P] and [D L,B,H] in the caller's order. */
   readonly dhN: HostTensor;
   readonly dcN: HostTensor;
-  /** Initial states [L,B,H], where the case has them. */
+  /** Initial states [D L,B,P] and [D L,B,H], where the case has them. */
   readonly h0?: HostTensor;
   readonly c0?: HostTensor;
-  /** Expected outputs: y [N,H] in packed rows, final states [L,B,H]. */
+  /** Expected outputs: y [N,D P] in packed rows, final states [D L,B,P] and [D L,B,H]. */
   readonly y: HostTensor;
   readonly hN: HostTensor;
   readonly cN: HostTensor;
@@ -144,15 +158,13 @@ function lcg(shape: Shape, seed: number, scale: number): HostTensor {
 /** All cases of `lstm.safetensors`. */
 export async function readLstmGoldens(): Promise<LstmGolden[]> {
   const file = await readGolden("lstm");
-  const cases: Record<string, { I: number; H: number; L: number }> = JSON.parse(
-    file.metadata.cases,
-  );
+  const cases: Record<string, LstmCase> = JSON.parse(file.metadata.cases);
   return Object.entries(cases).map(([name, sizes]) => lstmGolden(name, sizes, file.under(name)));
 }
 
 function lstmGolden(
   name: string,
-  { I, H, L }: { I: number; H: number; L: number },
+  { I, H, L, bidirectional = false, proj_size, bias = true }: LstmCase,
   file: Golden,
 ): LstmGolden {
   const packing = pack(file.get("lengths").data);
@@ -160,31 +172,32 @@ function lstmGolden(
   const given = (key: keyof typeof SEEDS, shape: Shape): HostTensor =>
     file.has(key) ? file.get(key) : lcg(shape, SEEDS[key], 1);
   const weights = new Map<string, HostTensor>();
+  const D = bidirectional ? 2 : 1, P = proj_size ?? H;
   for (let l = 0; l < L; l++) {
     const shapes: Record<string, Shape> = {
-      weight_ih: [4 * H, l === 0 ? I : H],
-      weight_hh: [4 * H, H],
-      bias_ih: [4 * H],
-      bias_hh: [4 * H],
+      weight_ih: [4 * H, l === 0 ? I : D * P],
+      weight_hh: [4 * H, P],
+      ...(bias ? { bias_ih: [4 * H], bias_hh: [4 * H] } : {}),
+      ...(proj_size === undefined ? {} : { weight_hr: [P, H] }),
     };
-    for (const [kind, shape] of Object.entries(shapes)) {
-      const key = `${kind}_l${l}`;
-      weights.set(key, file.has(key) ? file.get(key) : lcg(shape, weights.size + 1, 0.25));
+    for (const suffix of bidirectional ? ["", "_reverse"] : [""]) {
+      for (const [kind, shape] of Object.entries(shapes)) {
+        const key = `${kind}_l${l}${suffix}`;
+        weights.set(key, file.has(key) ? file.get(key) : lcg(shape, weights.size + 1, 0.25));
+      }
     }
   }
   const optional = (key: string): HostTensor | undefined =>
     file.has(key) ? file.get(key) : undefined;
   return {
     name,
-    I,
-    H,
-    L,
+    ...{ I, H, L, D, P },
     packing,
     weights,
     x: packRows(given("x", [T, B, I]), packing),
-    dy: packRows(given("dy", [T, B, H]), packing),
-    dhN: given("dh_n", [L, B, H]),
-    dcN: given("dc_n", [L, B, H]),
+    dy: packRows(given("dy", [T, B, D * P]), packing),
+    dhN: given("dh_n", [D * L, B, P]),
+    dcN: given("dc_n", [D * L, B, H]),
     h0: optional("h0"),
     c0: optional("c0"),
     y: packRows(file.get("y"), packing),
