@@ -34,6 +34,7 @@ export {
 export * from "./src/core/tensor.ts";
 export * from "./src/core/tree.ts";
 
+export { stage, type Staged, stages } from "./src/graph/stages.ts";
 export {
   type AdapterDescription,
   type Device,
