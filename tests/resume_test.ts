@@ -17,6 +17,7 @@ import {
   type RunDirectory,
   saveCheckpoint,
 } from "../src/train/run_directory.ts";
+import { readSafetensors, writeSafetensors } from "../src/train/safetensors.ts";
 import { task, tinyConfig, writeTown } from "./commands.ts";
 
 const adapter = await navigator.gpu?.requestAdapter();
@@ -238,6 +239,22 @@ Deno.test("a damaged checkpoint is named and the one before it used", () =>
     await assertRejects(() => loadCheckpoint(run, () => {}), InputError, "none of its 2");
   }));
 
+Deno.test("a checkpoint of another version is named with both versions", () =>
+  inRun(async (run) => {
+    const { file } = await saveCheckpoint(run, checkpointAt(1), origin);
+    const { tensors, metadata } = await readSafetensors(file);
+    await writeSafetensors(file, tensors, { metadata: { ...metadata, version: "2" } });
+    const reasons: string[] = [];
+    await assertRejects(
+      () => loadCheckpoint(run, (reason) => reasons.push(reason)),
+      InputError,
+      "none of its 1 checkpoints",
+    );
+    assertEquals(reasons, [
+      `${file}: is a checkpoint of version 2; this release reads version 1`,
+    ]);
+  }));
+
 Deno.test("a run without a checkpoint says so", () =>
   inRun(async (run) => {
     await assertRejects(
@@ -302,6 +319,16 @@ Deno.test("other data and other settings are told from the same ones", () => {
   ]);
 });
 
+/** A training to send signals to: not by `deno task`, which would get them. */
+function startTraining(args: readonly string[]): Deno.ChildProcess {
+  return new Deno.Command("deno", {
+    args: ["run", "--no-prompt", "--allow-read", "--allow-write", "src/cli/train.ts", ...args],
+    cwd: new URL("..", import.meta.url),
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+}
+
 gpuTest("Ctrl-C saves and says how to go on; going on gives the same files", async () => {
   const folder = await Deno.makeTempDir({ prefix: "gatewise_" });
   try {
@@ -312,24 +339,18 @@ gpuTest("Ctrl-C saves and says how to go on; going on gives the same files", asy
     const whole = await task("train", [...args, `${folder}/whole`]);
     assertEquals(whole.code, 0, whole.err);
     const run = `${folder}/run`;
-    const child = new Deno.Command("deno", {
-      args: [
-        "run",
-        "--no-prompt",
-        "--allow-read",
-        "--allow-write",
-        "src/cli/train.ts",
-        ...args,
-        run,
-      ],
-      cwd: new URL("..", import.meta.url),
-      stdout: "null",
-      stderr: "piped",
-    }).spawn();
+    const child = startTraining([...args, run]);
     // After the first epoch's line there is a checkpoint or soon will be.
     let err = "";
     for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
-      if (!err.includes("epoch 1:") && (err + text).includes("epoch 1:")) child.kill("SIGINT");
+      if (!err.includes("epoch 1:") && (err + text).includes("epoch 1:")) {
+        child.kill("SIGSTOP");
+        const { code, err: second } = await task("train", ["--resume", run]);
+        assertEquals(code, 1);
+        assertMatch(second, /^error: .*run: another process is training in it; wait for it.*\n$/);
+        child.kill("SIGINT");
+        child.kill("SIGCONT");
+      }
       err += text;
     }
     assertEquals((await child.status).code, 130, err);
@@ -367,6 +388,63 @@ gpuTest("Ctrl-C saves and says how to go on; going on gives the same files", asy
     const more = await task("train", ["--resume", run, "--epochs", "41"]);
     assertEquals(more.code, 0, more.err);
     assertMatch(more.out, / of 41; /);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+gpuTest("Ctrl-C twice ends training at once", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "gatewise_" });
+  try {
+    // A step takes seconds, so that the second comes before it is finished.
+    const file = `${folder}/slow.yaml`;
+    await Deno.writeTextFile(
+      file,
+      tinyConfig({
+        training: "batch_size: 160",
+        model: "lstm_hidden_size: 512, lstm_num_layers: 4",
+      }),
+    );
+    const args = ["--config", file, "--data", await writeTown(folder), "--out", `${folder}/run`];
+    const child = startTraining(args);
+    let err = "";
+    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
+      for (const sign of ["preparing the kernels", "once more stops at once"]) {
+        if (!err.includes(sign) && (err + text).includes(sign)) child.kill("SIGINT");
+      }
+      err += text;
+    }
+    assertEquals((await child.status).code, 130, err);
+    assertMatch(err, /finishing the step and saving; once more stops at once\n$/);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+gpuTest("a resumed training that goes back keeps the metrics before its checkpoint", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "gatewise_" });
+  try {
+    const file = `${folder}/wild.yaml`;
+    // Fine at the rates of the first epoch, and not at those of the second.
+    await Deno.writeTextFile(
+      file,
+      tinyConfig({
+        training: "batch_size: 16, print_step: 2, checkpoint_step: 0",
+        optimiser: "max_epoch: 1, optimizer: SGD, lr: 10, clip_norm: 1.0e+30, " +
+          "num_warmup_epochs: 3, num_training_epochs: 20",
+      }),
+    );
+    const [data, run] = [await writeTown(folder), `${folder}/run`];
+    const first = await task("train", ["--config", file, "--data", data, "--out", run]);
+    assertEquals(first.code, 0, first.err);
+    const before = await Deno.readTextFile(`${run}/metrics.jsonl`);
+    assertMatch(before, /"kind":"epoch"/);
+    const resume = ["--resume", run, "--epochs", "2", "--on-nan", "rewind"];
+    const resumed = await task("train", resume);
+    assertMatch(resumed.err, /back to step 10, with 0\.5 times the learning rate/);
+    const after = await Deno.readTextFile(`${run}/metrics.jsonl`);
+    assert(after.startsWith(before), after);
+    assertMatch(after.slice(before.length), /^\{"kind":"rewind","step":\d+,/);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

@@ -93,6 +93,19 @@ Deno.test("an empty directory is used, one with files is left alone", () =>
     assertEquals(await openRun("empty"), { path: "empty", config });
   }));
 
+Deno.test("of processes that begin a run in one directory, one has it", () =>
+  inFreshDirectory(async () => {
+    // As two processes would: both have seen that the directory is empty.
+    const claims = await Promise.allSettled([1, 2, 3].map(() => claimRun(config, { out: "one" })));
+    const refused = claims.filter((claim) => claim.status === "rejected");
+    assertEquals(refused.length, 2);
+    for (const { reason } of refused) {
+      assert(reason instanceof InputError, String(reason));
+      assert(/^one: .*; choose .* directory with --out$/.test(reason.message), reason.message);
+    }
+    assertEquals(await names("one"), ["checkpoints"]);
+  }));
+
 Deno.test("a run that came to nothing leaves nothing, and takes nothing of others with it", () =>
   inFreshDirectory(async () => {
     await removeRun(await createRun(config, { out: "a/b" }));
@@ -138,6 +151,33 @@ Deno.test("a file is written whole or not at all", () =>
     assertEquals(await names("."), ["taken", "weights"]);
     const gone = { path: "gone", config };
     assertThrows(() => appendMetrics(gone, {}), InputError, "cannot write gone/metrics.jsonl: ");
+  }));
+
+Deno.test("a file is flushed before it takes its name, and its directory afterwards", () =>
+  inFreshDirectory(async (directory) => {
+    const calls: string[] = [];
+    const { prototype } = Deno.FsFile;
+    const { sync } = prototype, { rename } = Deno;
+    prototype.sync = async function (this: Deno.FsFile): Promise<void> {
+      const { isDirectory, size } = await this.stat();
+      calls.push(isDirectory ? "flush a directory" : `flush a file of ${size} bytes`);
+      await sync.call(this);
+    };
+    Deno.rename = async (from, to) => {
+      calls.push(`rename to ${to}`);
+      await rename(from, to);
+    };
+    try {
+      await writeFile(`${directory}/weights`, Uint8Array.of(1, 2, 3));
+    } finally {
+      prototype.sync = sync;
+      Deno.rename = rename;
+    }
+    assertEquals(calls, [
+      "flush a file of 3 bytes",
+      `rename to ${directory}/weights`,
+      "flush a directory",
+    ]);
   }));
 
 Deno.test("what is no run directory is refused in one line", () =>

@@ -70,6 +70,8 @@ interface Prepared {
   readonly origin: Origin;
   readonly lock: Disposable;
   readonly from?: Checkpoint;
+  /** Bytes that `metrics.jsonl` has to begin with. */
+  readonly metricsBytes: number;
 }
 
 const SPLITS = ["train", "validation", "test"] as const;
@@ -78,14 +80,14 @@ async function prepareNew(
   { path, config: given }: RunDirectory,
   device: Device,
 ): Promise<Prepared> {
+  const lock = await lockRun({ path, config: given });
   const { config, samples } = await loadData(given, SPLITS);
   checkBatchSize(config, samples);
   const run = { path, config };
   const environment = environmentOf(device);
   await startRun(run, environment);
-  const lock = await lockRun(run);
   const origin = { config, data: fingerprint(samples), environment: labelOf(environment) };
-  return { run, config, samples, origin, lock };
+  return { run, config, samples, origin, lock, metricsBytes: 0 };
 }
 
 async function prepareEarlier(earlier: RunDirectory, device: Device): Promise<Prepared> {
@@ -131,7 +133,8 @@ async function prepareEarlier(earlier: RunDirectory, device: Device): Promise<Pr
     const model = nextLocation(config);
     await saveWeights(fileOf(run, "weights"), model, from.best, from.progress.bestStep);
   }
-  return { run, config, samples, origin, lock, from };
+  const { metricsBytes } = stored;
+  return { run, config, samples, origin, lock, from, metricsBytes };
 }
 
 async function exists(path: string): Promise<boolean> {
@@ -149,7 +152,7 @@ async function train(
   const model = nextLocation(config);
   let progress: Progress | undefined;
   let good = from?.progress.step;
-  let metricsBytes = 0;
+  let { metricsBytes } = prepared;
   const note = (text: string): void => {
     progress?.end();
     if (!quiet) console.error(text);
@@ -186,7 +189,13 @@ async function train(
       },
       onRewind({ step, loss, to, rateFactor }) {
         Deno.truncateSync(fileOf(run, "metrics"), metricsBytes);
-        appendMetrics(run, { kind: "rewind", step, loss: String(loss), to, rateFactor });
+        appendMetrics(run, {
+          kind: "rewind",
+          step,
+          loss: String(loss ?? "finite"),
+          to,
+          rateFactor,
+        });
         note(
           `the loss of step ${step} was ${loss ?? "finite, its parameters not"}: back to step ` +
             `${to}, with ${rateFactor} times the learning rate`,

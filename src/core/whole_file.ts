@@ -32,8 +32,8 @@ export async function writeWholeFile(
   }
 }
 
-/** Flushes the entries of a directory, so that a rename survives a loss of power. */
-async function syncDirectory(path: string): Promise<void> {
+/** Flushes the entries of a directory, so that a new or renamed one survives a loss of power. */
+export async function syncDirectory(path: string): Promise<void> {
   // Windows cannot open directories; its file system flushes their entries itself.
   if (Deno.build.os === "windows") return;
   using directory = await Deno.open(path);

@@ -1,5 +1,6 @@
+import { dirname } from "node:path";
 import { InputError } from "../core/errors.ts";
-import { PARTIAL, writeWholeFile } from "../core/whole_file.ts";
+import { PARTIAL, syncDirectory, writeWholeFile } from "../core/whole_file.ts";
 import {
   type Checkpoint,
   decodeCheckpoint,
@@ -41,29 +42,36 @@ export interface ClaimRunOptions {
 }
 
 /**
- * Makes the directory of a new run, and leaves it empty.
+ * Makes the directory of a new run, with nothing in it but the empty folder of its checkpoints: of
+ * several processes that want one directory, one makes that folder, and the others are refused.
  *
  * @returns Its path.
  * @throws {InputError} If the directory has files in it or cannot be made.
  */
 export async function claimRun(config: Config, options: ClaimRunOptions): Promise<string> {
   const { out, now = new Date() } = options;
-  return out === undefined
+  const path = out === undefined
     ? await makeNewDirectory(`runs/${dataName(config)}_${formatTime(now)}`)
     : await makeEmptyDirectory(out);
+  try {
+    await Deno.mkdir(fileOf({ path, config }, "checkpoints"));
+    await syncDirectory(dirname(path));
+  } catch (error) {
+    if (error instanceof Deno.errors.AlreadyExists) {
+      throw new InputError(`${path}: another process begins a run in it${OTHER}`);
+    }
+    throw asInputError(error, `cannot make the run directory ${path}`, OTHER);
+  }
+  return path;
 }
 
 /**
- * Puts the first files into the directory of a new run: the configuration and the environment.
+ * Puts the first files into the claimed directory of a new run: the configuration and the environment.
  *
  * @throws {InputError} If they cannot be written.
  */
 export async function startRun(run: RunDirectory, environment: unknown): Promise<void> {
-  const folder = fileOf(run, "checkpoints");
   await writeConfig(run);
-  await Deno.mkdir(folder).catch((error) => {
-    throw asInputError(error, `cannot make ${folder}`);
-  });
   await writeFile(fileOf(run, "metrics"), "");
   await writeRunJson(run, "environment", environment);
 }
