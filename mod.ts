@@ -103,7 +103,9 @@ export * from "./src/data/batches.ts";
 export * from "./src/data/floors.ts";
 export type { Place } from "./src/data/places.ts";
 export * from "./src/data/read_samples.ts";
+export * from "./src/data/read_sequences.ts";
 export * from "./src/data/samples.ts";
+export * from "./src/data/sequences.ts";
 export * from "./src/data/simulate.ts";
 
 export * from "./src/metrics/scores.ts";

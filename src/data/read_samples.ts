@@ -4,12 +4,11 @@
  * @module
  */
 import { basename, join } from "node:path";
-import { Readable } from "node:stream";
-import { createGunzip } from "node:zlib";
 import { InputError } from "../core/errors.ts";
 import { readWholeFile, writeWholeFile } from "../core/whole_file.ts";
 import { arrayNumbers, isNdArray, readPickle } from "./pickle.ts";
 import { formatSample, makeSample, parseSample, type Sample, type Targets } from "./samples.ts";
+import { fileProblem, gunzip, isKind, textLines } from "./text_file.ts";
 
 /** The three parts of a data set. */
 export type Split = "train" | "validation" | "test";
@@ -22,20 +21,9 @@ export interface ReadSamplesOptions {
 
 const SPLITS = ["train", "validation", "test"] as const;
 const EXTENSIONS = ["pk", "pickle", "pkl", "jsonl", "jsonl.gz"] as const;
-/** What a line of JSON, a text once unpacked, and a pickle may hold: far beyond honest samples. */
-const MAX_LINE = 4 * 2 ** 20;
-const MAX_TEXT = 4 * 2 ** 30;
+/** What a pickle and a line of JSON may hold: far beyond honest samples. */
 const MAX_PICKLE = 2 ** 30;
-/** Texts that unpack to more than so many times their size, and are no longer small, are bombs. */
-const MAX_RATIO = 100;
-const SMALL_TEXT = 16 * 2 ** 20;
-
-function fileProblem(error: unknown): string {
-  if (error instanceof Deno.errors.NotFound) return "there is no such file";
-  if (error instanceof Deno.errors.PermissionDenied) return "permission denied";
-  if (error instanceof Deno.errors.NotCapable) return `Deno may not: ${error.message}`;
-  return (error as Error).message.split("\n")[0];
-}
+const MAX_LINE_MIB = 4;
 
 function samplesOfPickle(bytes: Uint8Array, file: string, targets: Targets): Sample[] {
   const list = readPickle(bytes, file);
@@ -67,34 +55,10 @@ async function samplesOfLines(
   file: string,
   targets: Targets,
 ): Promise<Sample[]> {
-  const decoder = new TextDecoder("utf-8", { fatal: true });
   const samples: Sample[] = [];
-  let number = 1;
-  let rest = "";
-  let total = 0;
-  const decode = (chunk?: Uint8Array): string => {
-    try {
-      return decoder.decode(chunk, { stream: chunk !== undefined });
-    } catch {
-      throw new InputError(`${file}: line ${number} or one soon after it is no UTF-8 text`);
-    }
-  };
-  const add = (line: string): void => {
-    if (line.trim() !== "") samples.push(parseSample(line, `${file}: line ${number}`, targets));
-    number++;
-  };
-  for await (const chunk of chunks) {
-    total += chunk.length;
-    if (total > MAX_TEXT) throw new InputError(`${file}: more than 4 GiB of text: split it`);
-    const lines = (rest + decode(chunk)).split("\n");
-    rest = lines.pop() ?? "";
-    if (rest.length > MAX_LINE) {
-      throw new InputError(`${file}: line ${number + lines.length} is longer than 4 MiB`);
-    }
-    lines.forEach(add);
+  for await (const { number, text } of textLines(chunks, file, MAX_LINE_MIB)) {
+    if (text.trim() !== "") samples.push(parseSample(text, `${file}: line ${number}`, targets));
   }
-  rest += decode();
-  if (rest !== "") add(rest);
   return samples;
 }
 
@@ -151,43 +115,8 @@ export async function readSamples(
   return samples;
 }
 
-// Not DecompressionStream: files may be several gzip members one after the other.
-async function* gunzip(
-  source: AsyncIterable<Uint8Array>,
-  file: string,
-): AsyncGenerator<Uint8Array> {
-  const input = Readable.from(source);
-  const output = input.pipe(createGunzip());
-  input.on("error", (error) => output.destroy(error));
-  let total = 0;
-  try {
-    for await (const chunk of output) {
-      total += (chunk as Uint8Array).length;
-      if (total > SMALL_TEXT && total > MAX_RATIO * output.bytesWritten) {
-        throw new InputError(
-          `${file}: unpacks to more than ${MAX_RATIO} times its size: give it unpacked, as .jsonl`,
-        );
-      }
-      yield chunk as Uint8Array;
-    }
-  } finally {
-    input.destroy();
-  }
-}
-
-async function isKind(path: string, kind: "isFile" | "isDirectory"): Promise<boolean> {
-  try {
-    return (await Deno.stat(path))[kind];
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
-      return false;
-    }
-    throw new InputError(`${path}: cannot be read: ${fileProblem(error)}`);
-  }
-}
-
-async function prefixIn(directory: string): Promise<string> {
-  const pattern = new RegExp(`^(.+)_(?:${SPLITS.join("|")})\\.(?:${EXTENSIONS.join("|")})$`);
+async function prefixIn(directory: string, endings: readonly string[]): Promise<string> {
+  const pattern = new RegExp(`^(.+)_(?:${SPLITS.join("|")})\\.(?:${endings.join("|")})$`);
   const prefixes = new Set<string>();
   for await (const { name } of Deno.readDir(directory)) {
     const prefix = pattern.exec(name)?.[1];
@@ -200,7 +129,7 @@ async function prefixIn(directory: string): Promise<string> {
   if (found.length === 0) {
     throw new InputError(
       `${directory}: holds no samples: looked for PREFIX_train, PREFIX_validation and PREFIX_test ` +
-        `ending in .${EXTENSIONS.join(", .")}`,
+        `ending in .${endings.join(", .")}`,
     );
   }
   return found[0];
@@ -210,10 +139,14 @@ async function prefixIn(directory: string): Promise<string> {
  * The prefix that the files of a data set have.
  *
  * @param dataPath The prefix itself, or a directory with one data set.
+ * @param endings What names of files may end in; default those of samples.
  * @throws {InputError} If the directory holds none or several.
  */
-export async function dataPrefix(dataPath: string): Promise<string> {
-  return await isKind(dataPath, "isDirectory") ? await prefixIn(dataPath) : dataPath;
+export async function dataPrefix(
+  dataPath: string,
+  endings: readonly string[] = EXTENSIONS,
+): Promise<string> {
+  return await isKind(dataPath, "isDirectory") ? await prefixIn(dataPath, endings) : dataPath;
 }
 
 /**
@@ -222,16 +155,18 @@ export async function dataPrefix(dataPath: string): Promise<string> {
  * @param dataPath A prefix, standing for `<prefix>_train`, `_validation` and `_test` with the first
  * ending found of `.pk`, `.pickle`, `.pkl`, `.jsonl` and `.jsonl.gz`; or a directory with one such set.
  * @param splits Parts that must be there; default all three.
+ * @param endings What names of files may end in, instead of those.
  * @returns Path of each part.
  * @throws {InputError} If a file is missing (it is named), or the directory holds none or several.
  */
 export async function findSplits<S extends Split = Split>(
   dataPath: string,
   splits: readonly S[] = SPLITS as readonly Split[] as readonly S[],
+  endings: readonly string[] = EXTENSIONS,
 ): Promise<Readonly<Record<S, string>>> {
-  const prefix = await dataPrefix(dataPath);
+  const prefix = await dataPrefix(dataPath, endings);
   const path = (split: string, end: string): string => `${prefix}_${split}.${end}`;
-  for (const end of EXTENSIONS) {
+  for (const end of endings) {
     const there = await Promise.all(splits.map((split) => isKind(path(split, end), "isFile")));
     if (there.every((is) => is)) {
       return Object.fromEntries(splits.map((s) => [s, path(s, end)])) as Record<S, string>;
@@ -245,10 +180,8 @@ export async function findSplits<S extends Split = Split>(
     }
   }
   throw new InputError(
-    `${path(splits[0], EXTENSIONS[0])}: there is no such file, nor one ending in ` +
-      `.${EXTENSIONS.slice(1).join(", .")}: give the prefix of <prefix>_${
-        splits[0]
-      }, or a directory`,
+    `${path(splits[0], endings[0])}: there is no such file, nor one ending in ` +
+      `.${endings.slice(1).join(", .")}: give the prefix of <prefix>_${splits[0]}, or a directory`,
   );
 }
 

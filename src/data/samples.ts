@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { describe, printable } from "../core/describe.ts";
+import { describe } from "../core/describe.ts";
 import { InputError } from "../core/errors.ts";
+import { jsonFields, parseJson } from "./json.ts";
 
 /**
  * One history of visits and its target, with the keys of the reference's files. The arrays have one
@@ -169,24 +170,6 @@ export function formatSample(sample: Sample): string {
  * @throws {InputError} If the line is no JSON object or its content is not as in {@link makeSample}.
  */
 export function parseSample(line: string, where: string, targets?: Targets): Sample {
-  let value: unknown;
-  try {
-    value = JSON.parse(line);
-  } catch (error) {
-    // Python's json writes these, though JSON has no word for them.
-    const odd = /[[,:]\s*(NaN|-?Infinity)\b/.exec(line);
-    const key = odd === null ? undefined : /"(\w+)"[^"]*$/.exec(line.slice(0, odd.index + 1))?.[1];
-    throw new InputError(
-      odd === null
-        ? `${where}: no JSON: ${printable((error as Error).message, 120)}`
-        : `${where}: ${key ?? "a value"} holds ${odd[1]}: it must be a finite number`,
-    );
-  }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new InputError(
-      `${where}: ${describe(value)} is no JSON object with the keys of a sample`,
-    );
-  }
-  const record = value as Readonly<Record<string, unknown>>;
-  return makeSample((key) => Object.hasOwn(record, key) ? record[key] : undefined, where, targets);
+  const read = jsonFields(parseJson(line, where), where, "the keys of a sample");
+  return makeSample(read, where, targets);
 }

@@ -8,6 +8,7 @@ import { printable } from "../core/describe.ts";
 import { InputError } from "../core/errors.ts";
 import { suggestion } from "../core/suggestion.ts";
 import { readWholeFile } from "../core/whole_file.ts";
+import { gunzip } from "./text_file.ts";
 
 /** A table with named columns. */
 export interface Table {
@@ -24,8 +25,19 @@ export interface Table {
 
 const MAX_BYTES = 256 * 2 ** 20;
 
+/** A packed file's content, or undefined if there is too much. */
+async function unpacked(path: string): Promise<Uint8Array | undefined> {
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  for await (const piece of gunzip((await Deno.open(path)).readable, path)) {
+    pieces.push(piece);
+    if ((size += piece.length) > MAX_BYTES) return undefined;
+  }
+  return new Uint8Array(await new Blob(pieces as BlobPart[]).arrayBuffer());
+}
+
 /**
- * Reads CSV in UTF-8, with commas, semicolons or tabs, whose first line names the columns.
+ * Reads CSV in UTF-8, packed if its name ends in `.gz`, with commas, semicolons or tabs, whose first line names the columns.
  *
  * @throws {InputError} If the file cannot be read, is empty, in another encoding or damaged, or a line
  * has more or fewer fields than the first; the message names file and line.
@@ -36,8 +48,9 @@ export async function readTable(path: string): Promise<Table> {
   };
   let bytes: Uint8Array | undefined;
   try {
-    bytes = await readWholeFile(path, MAX_BYTES);
+    bytes = path.endsWith(".gz") ? await unpacked(path) : await readWholeFile(path, MAX_BYTES);
   } catch (error) {
+    if (error instanceof InputError) throw error;
     return fail(`cannot be read: ${(error as Error).message.split("\n")[0]}`, error);
   }
   if (bytes === undefined) return fail("is larger than 256 MiB");

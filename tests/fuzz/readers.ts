@@ -19,6 +19,7 @@ import { isNdArray, readPickle } from "../../src/data/pickle.ts";
 import { formatPlaces, type Place } from "../../src/data/places.ts";
 import { readPlaces } from "../../src/data/read_places.ts";
 import { readSamples, writeSamples } from "../../src/data/read_samples.ts";
+import { readSequences } from "../../src/data/read_sequences.ts";
 import { formatSample, parseSample, type Sample } from "../../src/data/samples.ts";
 import { defaultConfig, formatConfig, parseConfig, readConfig } from "../../src/train/config.ts";
 import {
@@ -472,27 +473,35 @@ const goodCells: Readonly<Record<string, fc.Arbitrary<string>>> = {
   visits: fc.nat(99).map(String),
   name: fc.constantFrom("home", '"a, ""b"""', ""),
 };
-const heads = Object.keys(goodCells);
-/** Tables whose columns are nearly those of visits or places, and their cells nearly right. */
-const table: fc.Arbitrary<string> = fc.tuple(
-  fc.constantFrom(",", ";", "\t"),
-  fc.constantFrom("\n", "\r\n"),
-  fc.oneof(
-    { weight: 6, arbitrary: fc.shuffledSubarray(heads, { minLength: 3 }) },
-    fc.array(cell, { maxLength: 4 }),
-  ),
-  fc.nat(4),
-).chain(([delimiter, end, columns, rows]) => {
-  const row = fc.tuple(
-    ...columns.map((head) =>
-      !Object.hasOwn(goodCells, head)
-        ? cell
-        : fc.oneof({ weight: 30, arbitrary: goodCells[head] }, cell)
+/** Tables whose columns are nearly those given, and their cells nearly right. */
+function tableOf(
+  cells: Readonly<Record<string, fc.Arbitrary<string>>>,
+  always: readonly string[] = [],
+): fc.Arbitrary<string> {
+  const heads = Object.keys(cells);
+  return fc.tuple(
+    fc.constantFrom(",", ";", "\t"),
+    fc.constantFrom("\n", "\r\n"),
+    fc.oneof(
+      {
+        weight: 6,
+        arbitrary: fc.shuffledSubarray(heads, { minLength: 3 })
+          .map((some) => [...new Set([...always, ...some])]),
+      },
+      fc.array(cell, { maxLength: 4 }),
     ),
-  );
-  return fc.array(row, { minLength: rows, maxLength: rows })
-    .map((cells) => [columns, ...cells].map((one) => one.join(delimiter)).join(end));
-});
+    fc.nat(4),
+  ).chain(([delimiter, end, columns, rows]) => {
+    const row = fc.tuple(
+      ...columns.map((head) =>
+        !Object.hasOwn(cells, head) ? cell : fc.oneof({ weight: 30, arbitrary: cells[head] }, cell)
+      ),
+    );
+    return fc.array(row, { minLength: rows, maxLength: rows })
+      .map((all) => [columns, ...all].map((one) => one.join(delimiter)).join(end));
+  });
+}
+const table = tableOf(goodCells);
 const someVisits = encodedText(
   "start,end,place\n2024-05-01T08:00,2024-05-01T09:00,2\n2024-05-01T10:00,,3\n" +
     "2024-05-01T12:00,2024-05-01T13:00,2\n",
@@ -517,6 +526,67 @@ async function readVisits(path: string): Promise<void> {
   for (const { place } of visits) assert(place >= 1 && place < 9);
   const { sample } = historySample(visits, path, { days: 7, minVisits: 2 });
   accepted(() => parseSample(formatSample(sample), "history", "optional"));
+}
+
+// ---- sequences
+
+const sequenceCells: Readonly<Record<string, fc.Arbitrary<string>>> = {
+  sequence: fc.constantFrom("a", "b", "7"),
+  x: fc.double({ min: -1e30, max: 1e30, noNaN: true }).map(String),
+  y: fc.nat(9).map(String),
+  label: fc.constantFrom("up", "up", "down"),
+  target: fc.constantFrom("0.5", "0.5", ""),
+};
+const sequenceTable = tableOf(sequenceCells, ["sequence", "x"]);
+const someSequences = ["label", "target"].map((answer) =>
+  encodedText(`sequence,x,y,${answer}\na,1,2.5,1\na,-3,1e-3,1\nb,0,4,7\nb,1,"5",7\n`)
+);
+const nearObject: fc.Arbitrary<unknown> = fc.record({
+  id: fc.oneof(fc.constantFrom("a", 1), json),
+  values: fc.oneof(
+    { weight: 6, arbitrary: fc.array(fc.nat(9), { minLength: 1, maxLength: 3 }) },
+    { weight: 6, arbitrary: fc.array(fc.tuple(fc.nat(9), fc.double()), { maxLength: 3 }) },
+    fc.array(fc.array(number, { maxLength: 2 }), { maxLength: 3 }),
+    json,
+  ),
+  label: fc.oneof({ weight: 8, arbitrary: fc.constantFrom("up", 1, true) }, json),
+  target: fc.oneof({ weight: 4, arbitrary: fc.constantFrom(0.5, [1]) }, number, json),
+}, { requiredKeys: [] }).chain((whole) =>
+  fc.constantFrom(["id", "values", "label"], ["values", "label"], ["values", "target"], [
+    "id",
+    "values",
+    "label",
+    "target",
+  ]).map((keys) =>
+    Object.fromEntries(keys.map((key) => [key, (whole as Record<string, unknown>)[key]]))
+  )
+);
+const sequenceLines = fc.array(nearObject, { maxLength: 3 })
+  .map((all) => all.map((one) => JSON.stringify(one)).join("\n"));
+const sequenceJson = fc.oneof(
+  fc.array(nearObject, { maxLength: 3 }),
+  fc.record({
+    sequences: fc.oneof(fc.array(fc.array(fc.nat(9), { minLength: 1, maxLength: 3 })), json),
+    labels: fc.oneof(fc.array(fc.nat(2)), json),
+    targets: json,
+    ids: json,
+  }, { requiredKeys: [] }),
+  json,
+).map((value) => JSON.stringify(value));
+
+async function checkSequences(path: string): Promise<void> {
+  const { samples, features, width, classes, targets } = await readSequences(path, {
+    answers: "optional",
+  });
+  assertEquals(features.length, width);
+  assert(samples.length > 0);
+  for (const { values, steps, label, target } of samples) {
+    assert(steps >= 1);
+    assertEquals(values.length, steps * width);
+    assert(values.every(Number.isFinite));
+    assert(label === undefined || label < classes!.length);
+    assert(target === undefined || target.length === targets!.length);
+  }
 }
 
 /** The readers. Names are the rows of the table. */
@@ -642,6 +712,41 @@ export const readers: readonly Reader[] = [
     ...inFile("x.csv", readPlaces),
   }),
   reader({ name: "CSV: nearly places", input: encoded(table), ...inFile("x.csv", readPlaces) }),
+  reader({
+    name: "sequences, CSV: any bytes",
+    input: fc.oneof(bytes, encoded(text)),
+    ...inFile("s.csv", checkSequences),
+  }),
+  reader({
+    name: "sequences, CSV: files changed",
+    input: mutated(someSequences),
+    ...inFile("s.csv", checkSequences),
+  }),
+  reader({
+    name: "sequences, CSV: nearly sequences",
+    input: encoded(sequenceTable),
+    ...inFile("s.csv", checkSequences),
+  }),
+  reader({
+    name: "sequences, CSV, gzip: files changed",
+    input: mutated(someSequences.map((file) => new Uint8Array(gzipSync(file)))),
+    ...inFile("s.csv.gz", checkSequences),
+  }),
+  reader({
+    name: "sequences, JSON lines: nearly sequences",
+    input: encoded(sequenceLines),
+    ...inFile("s.jsonl", checkSequences),
+  }),
+  reader({
+    name: "sequences, JSON: any bytes",
+    input: fc.oneof(bytes, encoded(text)),
+    ...inFile("s.json", checkSequences),
+  }),
+  reader({
+    name: "sequences, JSON: nearly sequences",
+    input: encoded(sequenceJson),
+    ...inFile("s.json", checkSequences),
+  }),
   reader({ name: "command lines", input: commandLine, read: checkOptions }),
   // Valid input comes back as it was; a refusal is a crash here.
   reader({
