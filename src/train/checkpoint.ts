@@ -4,14 +4,20 @@
  *
  * @module
  */
+import { describe, printable } from "../core/describe.ts";
 import { InputError } from "../core/errors.ts";
-import { formatShape, type HostTensor, isHostTensor, tensor } from "../core/tensor.ts";
+import { formatShape, type HostTensor, isHostTensor, type Tensor, tensor } from "../core/tensor.ts";
 import { leavesOf, mapTree, type Tree } from "../core/tree.ts";
 import type { ScoredBatch } from "../metrics/scores.ts";
 import type { Initial } from "../models/next_location.ts";
 import type { StoppingState } from "./early_stopping.ts";
 import type { Epoch } from "./fit.ts";
-import { decodeSafetensors, encodeSafetensors } from "./safetensors.ts";
+import {
+  decodeSafetensors,
+  encodeSafetensors,
+  readSafetensors,
+  type Safetensors,
+} from "./safetensors.ts";
 
 /** Where a training is, between two steps. */
 export interface Progress {
@@ -144,27 +150,46 @@ export async function decodeCheckpoint(
   bytes: Uint8Array,
   file: string,
 ): Promise<StoredCheckpoint> {
-  const { tensors, metadata } = decodeSafetensors(bytes, file);
+  return await checkpointIn(decodeSafetensors(bytes, file), file);
+}
+
+/**
+ * Reads a checkpoint file.
+ *
+ * @throws {InputError} If it cannot be read, is no checkpoint, of another version, or damaged.
+ */
+export async function readCheckpoint(file: string): Promise<StoredCheckpoint> {
+  return await checkpointIn(await readSafetensors(file), file);
+}
+
+async function checkpointIn(
+  { tensors, metadata }: Safetensors,
+  file: string,
+): Promise<StoredCheckpoint> {
   const { sha256: checksum, ...unsigned } = metadata;
   const { format, version, progress: text, ...labels } = unsigned;
   if (format !== FORMAT) throw new InputError(`${file}: is not a checkpoint of this library`);
   if (version !== VERSION) {
     throw new InputError(
-      `${file}: is a checkpoint of version ${version}; this release reads version ${VERSION}`,
+      `${file}: is a checkpoint of version ${printable(version ?? "none")}; this release reads ` +
+        `version ${VERSION}`,
     );
   }
   // The same tensors always give the same bytes, so the file can be made again without its checksum.
   if (await sha256(encodeSafetensors(tensors, { metadata: unsigned })) !== checksum) {
     throw new InputError(`${file}: is damaged: its content does not fit its checksum`);
   }
-  const progress = JSON.parse(text, reviver) as Progress;
+  // The checksum is no signature: whoever can write the file can make it fit.
+  const progress = parseProgress(text, file);
+  const answers = answersOf(tensors, file);
   const like = <T extends Tree>(prefix: string, tree: T): T =>
     mapTree(tree, (leaf, path) => {
       const found = tensors.get(`${prefix}.${path}`);
-      if (found === undefined || formatShape(found.shape) !== formatShape(leaf.shape)) {
+      const form = ({ dtype, shape }: Tensor): string => `${dtype}${formatShape(shape)}`;
+      if (found === undefined || form(found) !== form(leaf)) {
         throw new InputError(
-          `${file}: ${prefix}.${path} must be ${formatShape(leaf.shape)}, but ` +
-            (found === undefined ? "is missing" : `is ${formatShape(found.shape)}`),
+          `${file}: ${prefix}.${path} must be ${form(leaf)}, but ` +
+            (found === undefined ? "is missing" : `is ${form(found)}`),
         );
       }
       return found;
@@ -177,22 +202,82 @@ export async function decodeCheckpoint(
       weights: like("weights", weights),
       optimizer: like("optimizer", optimizer),
       best: hasBest ? like("best", weights) : undefined,
-      answers: answersOf(tensors),
+      answers,
     }),
   };
 }
 
-function answersOf(tensors: ReadonlyMap<string, HostTensor>): readonly ScoredBatch[] {
+const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && value as number >= 0;
+const isNumber = (value: unknown): boolean => typeof value === "number";
+const isFlag = (value: unknown): boolean => typeof value === "boolean";
+const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** What each part of a training's progress is. */
+const PARTS: { readonly [Part in keyof Progress]: (value: unknown) => boolean } = {
+  epoch: isCount,
+  done: isCount,
+  step: isCount,
+  learningRate: isNumber,
+  heldRate: (value) => value === null || isNumber(value),
+  rateFactor: isNumber,
+  rewinds: isCount,
+  stopping: (value) =>
+    isRecord(value) && (value.best === null || isNumber(value.best)) && isCount(value.waited) &&
+    isCount(value.reductions),
+  stopped: isFlag,
+  bestEpoch: isCount,
+  bestStep: isCount,
+  epochs: (value) => Array.isArray(value) && value.every(isRecord),
+  epochSeconds: isNumber,
+  seconds: isNumber,
+};
+
+function parseProgress(text: string | undefined, file: string): Progress {
+  const bad = (what: string): never => {
+    throw new InputError(`${file}: is damaged: its progress ${what}`);
+  };
+  let value: unknown;
+  try {
+    value = JSON.parse(text ?? "", reviver);
+  } catch (error) {
+    return bad(`is no JSON (${printable((error as Error).message, 120)})`);
+  }
+  if (!isRecord(value)) return bad("is no record");
+  for (const [part, fits] of Object.entries(PARTS)) {
+    if (!fits(value[part])) bad(`has no ${part} that can be: it is ${describe(value[part])}`);
+  }
+  return value as unknown as Progress;
+}
+
+function answersOf(
+  tensors: ReadonlyMap<string, HostTensor>,
+  file: string,
+): readonly ScoredBatch[] {
   const losses = tensors.get("answers.losses");
   if (losses === undefined) return [];
-  const row = (name: string, i: number): ArrayLike<number> => {
-    const { data, shape: [, width] } = tensors.get(`answers.${name}`)!;
-    return data.subarray(i * width, (i + 1) * width);
+  const [count] = losses.shape;
+  const width = tensors.get("answers.targets")?.shape[1] ?? 0;
+  const rows = (name: string, dtype: string): readonly ArrayLike<number>[] => {
+    const found = tensors.get(`answers.${name}`);
+    const form = found && `${found.dtype}${formatShape(found.shape)}`;
+    if (losses.dtype !== "f32" || form !== `${dtype}${formatShape([count, width])}`) {
+      throw new InputError(`${file}: is damaged: answers.${name} does not fit the others`);
+    }
+    return Array.from(
+      { length: count },
+      (_, i) => found!.data.subarray(i * width, (i + 1) * width),
+    );
   };
-  return Array.from(losses.data, (loss, i) => ({
-    targets: row("targets", i),
-    ranks: row("ranks", i),
-    predictions: row("predictions", i),
-    loss,
+  const targets = rows("targets", "i32");
+  const [ranks, predictions] = [rows("ranks", "u32"), rows("predictions", "u32")];
+  if (tensors.get("answers.ranks")!.data.includes(0)) {
+    throw new InputError(`${file}: is damaged: answers.ranks has a rank below 1`);
+  }
+  return targets.map((row, i) => ({
+    targets: row,
+    ranks: ranks[i],
+    predictions: predictions[i],
+    loss: losses.data[i],
   }));
 }

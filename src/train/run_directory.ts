@@ -3,8 +3,8 @@ import { InputError } from "../core/errors.ts";
 import { PARTIAL, syncDirectory, writeWholeFile } from "../core/whole_file.ts";
 import {
   type Checkpoint,
-  decodeCheckpoint,
   encodeCheckpoint,
+  readCheckpoint,
   type StoredCheckpoint,
 } from "./checkpoint.ts";
 import { type Config, dataName, formatConfig, parseConfig, readConfig } from "./config.ts";
@@ -259,12 +259,16 @@ export async function loadCheckpoint(
   const files = await checkpointsOf(run);
   for (const { file } of files) {
     try {
-      const stored = await decodeCheckpoint(await Deno.readFile(file), file);
+      const stored = await readCheckpoint(file);
       const { config, data, environment, metrics_bytes } = stored.labels;
+      const metricsBytes = Number(metrics_bytes);
+      if (!Number.isSafeInteger(metricsBytes) || metricsBytes < 0 || config === undefined) {
+        throw new InputError(`${file}: is damaged: it does not say what it was made of`);
+      }
       return {
         ...stored,
         file,
-        metricsBytes: Number(metrics_bytes),
+        metricsBytes,
         origin: { config: parseConfig(config, file), data, environment },
       };
     } catch (error) {

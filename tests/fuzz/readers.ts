@@ -7,12 +7,14 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { command as evaluate } from "../../src/cli/evaluate.ts";
 import { command as inspect } from "../../src/cli/inspect.ts";
 import { type Command, parseOptions } from "../../src/cli/options.ts";
 import { command as predict } from "../../src/cli/predict.ts";
 import { command as train } from "../../src/cli/train.ts";
+import { InputError } from "../../src/core/errors.ts";
 import { type HostTensor, sizeOf, tensor } from "../../src/core/tensor.ts";
 import { historySample, readHistory } from "../../src/data/history.ts";
 import { isNdArray, readPickle } from "../../src/data/pickle.ts";
@@ -21,6 +23,15 @@ import { readPlaces } from "../../src/data/read_places.ts";
 import { readSamples, writeSamples } from "../../src/data/read_samples.ts";
 import { readSequences } from "../../src/data/read_sequences.ts";
 import { formatSample, parseSample, type Sample } from "../../src/data/samples.ts";
+import type { Initial } from "../../src/models/next_location.ts";
+import {
+  type Checkpoint,
+  decodeCheckpoint,
+  encodeCheckpoint,
+  type Progress,
+} from "../../src/train/checkpoint.ts";
+import { bothScores } from "../../src/train/fit.ts";
+import { loadCheckpoint } from "../../src/train/run_directory.ts";
 import { defaultConfig, formatConfig, parseConfig, readConfig } from "../../src/train/config.ts";
 import {
   decodeSafetensors,
@@ -172,6 +183,103 @@ const manyEntries = fc.tuple(
 const safetensorsFiles = ["written", "read"].map((key) =>
   fixture(`safetensors/${key}.safetensors`)
 );
+
+// ---- checkpoints
+
+const checkpointFile = "checkpoints/step_00000002.safetensors";
+Deno.mkdirSync(`${folder}/checkpoints`);
+const checkpointWeights = { params: { w: tensor([1, 2]) }, statistics: {} } as unknown as Initial;
+const moments = { m: { w: tensor([3, 4]) } };
+const progress: Progress = {
+  epoch: 1,
+  done: 2,
+  step: 2,
+  learningRate: 0.1,
+  heldRate: null,
+  rateFactor: 1,
+  rewinds: 0,
+  stopping: { best: 1.5, waited: 0, reductions: 0 },
+  stopped: false,
+  bestEpoch: 0,
+  bestStep: 0,
+  epochs: [],
+  epochSeconds: 1,
+  seconds: NaN,
+};
+const checkpoint: Checkpoint = {
+  progress,
+  weights: checkpointWeights,
+  optimizer: moments,
+  best: checkpointWeights,
+  answers: [1, 2].map((loss) => ({ targets: [3, 1], ranks: [1, 20], predictions: [3, 4], loss })),
+};
+const labels = { config: formatConfig(defaultConfig), data: "0", environment: "x" };
+const wholeCheckpoint = await encodeCheckpoint(checkpoint, { ...labels, metrics_bytes: "5" });
+const inCheckpoint = decodeSafetensors(wholeCheckpoint);
+/** Checkpoints with other progress, labels and tensors, whose checksum fits. */
+const forged = fc.record({
+  parts: fc.dictionary(
+    fc.oneof({ weight: 6, arbitrary: fc.constantFrom(...Object.keys(progress)) }, text),
+    fc.oneof(json, number, fc.constantFrom("number NaN", "number x", [{}], {})),
+    { maxKeys: 2 },
+  ),
+  progressText: fc.oneof(
+    { weight: 12, arbitrary: fc.constant(undefined) },
+    fc.json(),
+    text,
+    fc.constant("[".repeat(1e5)),
+  ),
+  texts: fc.dictionary(
+    fc.constantFrom("config", "metrics_bytes", "version", "format", "data"),
+    fc.oneof(text, number.map(String)),
+    { maxKeys: 1 },
+  ),
+  changed: fc.dictionary(
+    fc.constantFrom(...inCheckpoint.tensors.keys(), "answers.more"),
+    fc.oneof(
+      fc.constant(undefined),
+      fc.constant(tensor([1, 2])),
+      fc.tuple(typed, fc.nat(3)).map(([{ data }, width]) =>
+        tensor(data.subarray(0, width * Math.floor(data.length / (width || 1))), [
+          width && Math.floor(data.length / width),
+          width,
+        ])
+      ),
+      typed,
+    ),
+    { maxKeys: 2 },
+  ),
+}).map(({ parts, progressText, texts, changed }) => {
+  const tensors = Object.fromEntries(
+    Object.entries({ ...Object.fromEntries(inCheckpoint.tensors), ...changed })
+      .filter(([, value]) => value !== undefined),
+  ) as Record<string, HostTensor>;
+  const { sha256: _, ...unsigned } = inCheckpoint.metadata;
+  const changedProgress = { ...JSON.parse(unsigned.progress), ...parts };
+  const metadata = Object.fromEntries(
+    Object.entries({
+      ...unsigned,
+      progress: progressText ?? JSON.stringify(changedProgress),
+      ...texts,
+    }).map(([key, value]) => [key, value.toWellFormed().replaceAll("\0", "")]),
+  );
+  const sha256 = createHash("sha256").update(encodeSafetensors(tensors, { metadata }))
+    .digest("hex");
+  return encodeSafetensors(tensors, { metadata: { ...metadata, sha256 } });
+});
+
+async function checkCheckpoint(path: string): Promise<void> {
+  const run = { path: path.replace(/\/checkpoints\/[^/]*$/, ""), config: defaultConfig };
+  const reasons: string[] = [];
+  const found = await loadCheckpoint(run, (reason) => reasons.push(reason)).catch((error) => {
+    throw reasons.length === 1 ? new InputError(reasons[0]) : error;
+  });
+  const read = found.fit(checkpointWeights, moments);
+  const again = await decodeCheckpoint(await encodeCheckpoint(read, found.labels), "again");
+  assertEquals(again.fit(checkpointWeights, moments), read);
+  assert(bothScores(read.answers).all.count >= 0);
+  assert(Number.isSafeInteger(found.metricsBytes) && found.metricsBytes >= 0);
+}
 
 // ---- pickles
 
@@ -664,6 +772,16 @@ export const readers: readonly Reader[] = [
     name: "safetensors: very many entries",
     input: manyEntries,
     ...inFile("x.safetensors", async (path) => checkTensors(await readSafetensors(path))),
+  }),
+  reader({
+    name: "checkpoints: files changed",
+    input: mutated([wholeCheckpoint]),
+    ...inFile(checkpointFile, checkCheckpoint),
+  }),
+  reader({
+    name: "checkpoints: others whose checksum fits",
+    input: forged,
+    ...inFile(checkpointFile, checkCheckpoint),
   }),
   reader({
     name: "JSON lines: any bytes",
