@@ -97,7 +97,12 @@ export {
 export * from "./src/optim/schedules.ts";
 export { sgd, type SgdOptions, type SgdState, trace, type TraceState } from "./src/optim/sgd.ts";
 
+export * from "./src/models/model.ts";
 export * from "./src/models/next_location.ts";
+export * from "./src/models/state_dict.ts";
+
+export * from "./src/tasks/task.ts";
+export { findTask, taskOf, tasks } from "./src/tasks/tasks.ts";
 
 export * from "./src/data/batches.ts";
 export * from "./src/data/floors.ts";
@@ -112,6 +117,7 @@ export * from "./src/metrics/scores.ts";
 
 export * from "./src/train/checkpoint.ts";
 export * from "./src/train/config.ts";
+export * from "./src/train/keys.ts";
 export * from "./src/train/data.ts";
 export * from "./src/train/early_stopping.ts";
 export * from "./src/train/evaluate.ts";

@@ -14,6 +14,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   "src/optim": 3,
   "src/models": 4,
   "src/data": 4,
+  "src/tasks": 4,
   "src/train": 4,
   "src/metrics": 4,
   "src/prepare": 4,

@@ -7,15 +7,13 @@ import type { Sample } from "../src/data/samples.ts";
 import { input, nodesOf, type Traced, type TracedPacking } from "../src/graph/graph.ts";
 import { type Device, openDevice } from "../src/gpu/device.ts";
 import {
-  fromStateDict,
   type Initial,
   type NextLocation,
   nextLocation,
   type NextLocationBatch,
   type NextLocationConfig,
-  shapesOf,
-  toStateDict,
 } from "../src/models/next_location.ts";
+import { fromStateDict, toStateDict } from "../src/models/state_dict.ts";
 import { valueAndGrad } from "../src/ops/gradient.ts";
 import { adam } from "../src/optim/adam.ts";
 import type { Optimizer } from "../src/optim/optimizer.ts";
@@ -87,13 +85,16 @@ const small: NextLocationConfig = {
 
 Deno.test("parameter counts of the GeoLife and DIY configurations", () => {
   const count = (config: NextLocationConfig): number =>
-    flatten(shapesOf(config)).reduce((sum, { leaf }) => sum + sizeOf(leaf.shape), 0);
+    flatten(nextLocation(config).shapes().params).reduce(
+      (sum, { leaf }) => sum + sizeOf(leaf.shape),
+      0,
+    );
   assertEquals(count(geolife), 482_659);
   const diy = { baseEmbSize: 96, lstmHiddenSize: 192, totalLocNum: 7038, totalUserNum: 693 };
   assertEquals(count({ ...geolife, ...diy, fcDropout: 0.1 }), 2_847_582);
 });
 
-Deno.test("initial parameters have the shapes that shapesOf gives", () => {
+Deno.test("initial weights have the shapes that shapes() gives", () => {
   const shapes = (tree: unknown): unknown =>
     flatten(tree as Tree).map(({ path, leaf }) => [path, leaf.shape]);
   const configs: Partial<NextLocationConfig>[] = [
@@ -104,7 +105,8 @@ Deno.test("initial parameters have the shapes that shapesOf gives", () => {
   ];
   for (const changes of configs) {
     const config = { ...small, ...changes };
-    assertEquals(shapes(nextLocation(config).init(randomKey(1)).params), shapes(shapesOf(config)));
+    const model = nextLocation(config);
+    assertEquals(shapes(model.init(randomKey(1))), shapes(model.shapes()));
   }
 });
 

@@ -18,6 +18,8 @@ import {
   saveCheckpoint,
 } from "../src/train/run_directory.ts";
 import { readSafetensors, writeSafetensors } from "../src/train/safetensors.ts";
+import type { ScoredBatch } from "../src/metrics/scores.ts";
+import type { Answers } from "../src/tasks/task.ts";
 import { task, tinyConfig, writeTown } from "./commands.ts";
 
 const adapter = await navigator.gpu?.requestAdapter();
@@ -164,11 +166,16 @@ function checkpointAt(step: number): Checkpoint {
     },
     weights: { params, statistics },
     optimizer: optimizerOf(config).init(params),
-    answers: [{ targets: [3, 1], ranks: [1, 20], predictions: [3, 4], loss: 0.5 }],
+    answers: [{
+      targets: Int32Array.of(3, 1),
+      ranks: Uint32Array.of(1, 20),
+      predictions: Uint32Array.of(3, 4),
+      loss: 0.5,
+    } as Answers],
   };
 }
 
-const origin = { config, data: fingerprint(samples), environment: "test" };
+const origin = { config, data: fingerprint(config, samples), environment: "test" };
 
 async function inRun(test: (run: RunDirectory) => Promise<void>): Promise<void> {
   const path = await Deno.makeTempDir({ prefix: "gatewise_" });
@@ -206,7 +213,7 @@ Deno.test("the last two checkpoints are kept, and each comes back as it was", ()
       best: undefined,
     });
     assertEquals(
-      answers.map(({ targets, ranks, predictions, loss }) =>
+      (answers as readonly ScoredBatch[]).map(({ targets, ranks, predictions, loss }) =>
         [targets, ranks, predictions].map((row) => Array.from(row)).concat([[loss!]])
       ),
       [[[3, 1], [1, 20], [3, 4], [0.5]]],
@@ -305,14 +312,19 @@ Deno.test("metrics are cut back to the checkpoint, and never filled up", () =>
   }));
 
 Deno.test("other data and other settings are told from the same ones", () => {
-  assertEquals(fingerprint(samples), fingerprint(simulate({ people: 3, days: 30 })));
+  assertEquals(
+    fingerprint(config, samples),
+    fingerprint(config, simulate({ people: 3, days: 30 })),
+  );
   const [first, ...rest] = samples.train;
   const changed = {
     ...first,
     dur_X: first.dur_X.map((minutes, i) => i === 0 ? 1 + minutes : minutes),
   };
-  assert(fingerprint(samples) !== fingerprint({ ...samples, train: [changed, ...rest] }));
-  assert(fingerprint(samples) !== fingerprint({ ...samples, train: samples.test }));
+  assert(
+    fingerprint(config, samples) !== fingerprint(config, { ...samples, train: [changed, ...rest] }),
+  );
+  assert(fingerprint(config, samples) !== fingerprint(config, { ...samples, train: samples.test }));
   assertEquals(differences(config, { ...config, maxEpoch: 9, printStep: 1, onNan: "rewind" }), []);
   assertEquals(differences(config, { ...config, lr: 0.1 }), [
     { path: "optimiser.lr", ours: 0.5, theirs: 0.1 },

@@ -1,26 +1,24 @@
 import { InputError } from "../core/errors.ts";
 import { openDevice } from "../gpu/device.ts";
-import { nextLocation } from "../models/next_location.ts";
-import { type Config, withOverrides } from "../train/config.ts";
-import { loadData, type Samples } from "../train/data.ts";
+import { type CommonConfig, withOverrides } from "../train/config.ts";
+import { loadData } from "../train/data.ts";
 import { evaluate, evaluator } from "../train/evaluate.ts";
-import { bothScores, upload } from "../train/fit.ts";
+import { upload } from "../train/fit.ts";
 import { loadWeights } from "../train/weights.ts";
 import type { Command, Options } from "./options.ts";
 import { print, runCommand, startProgress } from "./output.ts";
-import { formatResults, resultsWithFloors, scoreFloors } from "./results.ts";
 import { weightsOptions, weightsSource } from "./weights_source.ts";
 
 /** What `deno task evaluate` takes. */
 export const command = {
   name: "deno task evaluate",
-  meaning: "Scores a trained model on samples with targets.",
+  meaning: "Scores a trained model on data with targets.",
   options: {
     ...weightsOptions,
     data: {
       type: "text",
-      value: "PREFIX|DIR",
-      meaning: "sample files; default those of the configuration",
+      value: "PREFIX|DIR|FILE",
+      meaning: "data; default those of the configuration",
     },
     split: {
       type: "text",
@@ -35,33 +33,35 @@ export const command = {
 } as const satisfies Command;
 
 async function main(options: Options<typeof command>): Promise<void> {
-  const source = await weightsSource(options);
-  const split = options.split as "train" | "validation" | "test";
+  const { task, ...source } = await weightsSource(options);
+  const { split } = options;
   const configured = withOverrides(source.config, { data: options.data });
   const { config, samples } = await loadData(configured, [split]);
-  const model = nextLocation(config);
+  const model = task.model(config);
   const weights = await loadWeights(source.weights, model);
   using device = await openDevice();
   using evaluation = evaluator(device, model);
-  const total = Math.ceil(samples[split].length / config.batchSize);
+  const total = task.batchCount(config, samples[split], false);
   const progress = startProgress({ label: split, total, quiet: options.quiet });
-  const answers = await evaluate(evaluation, model, upload(device, weights), samples[split], {
-    batchSize: config.batchSize,
-    onBatch: (done) => progress.update(done),
-  });
+  const answers = await evaluate(
+    evaluation,
+    upload(device, weights),
+    task.batches(config, samples[split]),
+    { onBatch: (done) => progress.update(done) },
+  );
   progress.end();
-  const scores = bothScores(answers);
-  const train = await trainingSamples(configured);
-  const beside = train === undefined ? [] : scoreFloors(train, samples[split]);
+  const scores = task.score(answers);
+  const train = await trainingData(configured);
+  const beside = train === undefined ? [] : task.baselines(config, train, samples[split]);
   print(
     options.json
-      ? JSON.stringify(resultsWithFloors(scores, beside), null, 2)
-      : formatResults(split, scores, beside),
+      ? JSON.stringify(task.results(scores, beside), null, 2)
+      : task.format(config, split, scores, beside),
   );
 }
 
-/** The samples that floors count in. Scores are worth having without floors. */
-async function trainingSamples(config: Config): Promise<Samples["train"] | undefined> {
+/** The data that baselines count in. Scores are worth having without them. */
+async function trainingData(config: CommonConfig): Promise<unknown> {
   try {
     return (await loadData(config, ["train"])).samples.train;
   } catch (error) {

@@ -1,23 +1,25 @@
 import { formatShape, type Shape, sizeOf } from "../core/tensor.ts";
 import { flatten } from "../core/tree.ts";
-import { nextLocation, shapesOf } from "../models/next_location.ts";
-import { readConfig } from "../train/config.ts";
+import { findTask, taskOf } from "../tasks/tasks.ts";
+import { type CommonConfig, defaultsOf, readConfig } from "../train/config.ts";
 import { loadData } from "../train/data.ts";
 import { openRun } from "../train/run_directory.ts";
 import { readSafetensors } from "../train/safetensors.ts";
 import { type Command, type Options, UsageError } from "./options.ts";
+import { modelChoices } from "./model_option.ts";
 import { print, runCommand } from "./output.ts";
 
 /** What `deno task inspect` takes. */
 export const command = {
   name: "deno task inspect",
   meaning:
-    "Every parameter with its shape and count, and the total: of a configuration, of a run,\n" +
-    "or of a weights file.",
+    "Every parameter with its shape and count, and the total: of a configuration, of a run, of a\n" +
+    "model with its defaults, or of a weights file.",
   options: {
     config: { type: "text", value: "FILE", meaning: "YAML configuration" },
     run: { type: "text", value: "DIR", meaning: "run directory" },
     weights: { type: "text", value: "FILE", meaning: "weights (.safetensors)" },
+    model: { type: "text", choices: modelChoices, meaning: "a model with its defaults" },
     json: { type: "flag", meaning: "print JSON" },
   },
   examples: ["deno task inspect --config geolife.yaml"],
@@ -33,9 +35,9 @@ interface Parameter {
 const statistic = /\.(running_mean|running_var|num_batches_tracked)$/;
 
 async function parametersOf(options: Options<typeof command>): Promise<readonly Parameter[]> {
-  const { config, run, weights } = options;
-  if ([config, run, weights].filter((given) => given !== undefined).length !== 1) {
-    throw new UsageError("give one of --config FILE, --run DIR and --weights FILE");
+  const { config, run, weights, model } = options;
+  if ([config, run, weights, model].filter((given) => given !== undefined).length !== 1) {
+    throw new UsageError("give one of --config FILE, --run DIR, --model NAME and --weights FILE");
   }
   if (weights !== undefined) {
     const { tensors } = await readSafetensors(weights);
@@ -45,14 +47,18 @@ async function parametersOf(options: Options<typeof command>): Promise<readonly 
       count: sizeOf(shape),
     }));
   }
-  const read = config === undefined ? (await openRun(run!)).config : await readConfig(config);
-  const { totalLocNum, totalUserNum } = read;
+  const read: CommonConfig = model !== undefined
+    ? defaultsOf(findTask(model)!)
+    : config !== undefined
+    ? await readConfig<CommonConfig>(config)
+    : (await openRun(run!)).config;
+  const task = taskOf(read);
   // Sizes that the configuration leaves open are those of its data.
-  const sized = totalLocNum === undefined || totalUserNum === undefined
-    ? (await loadData(read, ["train", "validation", "test"])).config
-    : { ...read, totalLocNum, totalUserNum };
-  const { names } = nextLocation(sized);
-  return flatten(shapesOf(sized)).map(({ path, leaf: { shape } }) => ({
+  const sized = task.openSizes(read).length === 0
+    ? read
+    : (await loadData(read, ["train", "validation", "test"])).config;
+  const { names, shapes } = task.model(sized);
+  return flatten(shapes().params).map(({ path, leaf: { shape } }) => ({
     name: names.get(path)!,
     shape,
     count: sizeOf(shape),

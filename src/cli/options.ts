@@ -18,6 +18,8 @@ export interface Option {
   readonly max?: number;
   /** The texts allowed. */
   readonly choices?: readonly string[];
+  /** Whether it may be given several times, each time with another value. */
+  readonly many?: boolean;
   /** Its value when left out. */
   readonly default?: string | number;
 }
@@ -34,8 +36,9 @@ export interface Command {
   readonly examples?: readonly string[];
 }
 
-/** The value of an option: undefined only if it may be left out and has no default. */
+/** The value of an option: a list if it may be given several times; undefined only if it may be left out and has no default. */
 export type OptionValue<O extends Option> = O["type"] extends "flag" ? boolean
+  : O extends { readonly many: true } ? readonly string[]
   :
     | (O extends { readonly choices: readonly (infer Choice)[] } ? Choice
       : O["type"] extends "text" ? string
@@ -83,6 +86,7 @@ export function parseOptions<const C extends Command>(
   const parsed: Record<string, unknown> = parseArgs(joined, {
     boolean: flags,
     string: ["_", ...names.filter((name) => !flags.includes(name))],
+    collect: names.filter((name) => options[name].many),
     alias: Object.fromEntries(
       names.flatMap((name) => options[name].short ? [[name, options[name].short]] : []),
     ),
@@ -119,6 +123,13 @@ function describeUnknown(arg: string, names: readonly string[]): string {
 
 function valueOf(name: string, option: Option, given: unknown): unknown {
   if (option.type === "flag") return given === true;
+  if (option.many) {
+    const values = given as readonly string[];
+    if (values.includes("")) {
+      throw new UsageError(`--${name} needs a value: ${usageOf(name, option)}`);
+    }
+    return values;
+  }
   if (given === undefined) return option.default;
   if (given === "") throw new UsageError(`--${name} needs a value: ${usageOf(name, option)}`);
   // An option that is given twice: the last one counts.

@@ -1,13 +1,13 @@
-import { batches } from "../data/batches.ts";
-import { readSamples } from "../data/read_samples.ts";
-import { checkSamples, type Sample } from "../data/samples.ts";
+import type { Sample } from "../data/samples.ts";
 import { openDevice } from "../gpu/device.ts";
-import { type Initial, nextLocation } from "../models/next_location.ts";
+import type { Weights } from "../models/model.ts";
+import { dispose, read } from "../plan/device_tensor.ts";
+import { taskOf } from "../tasks/tasks.ts";
+import type { CommonConfig } from "../train/config.ts";
 import type { SizedConfig } from "../train/data.ts";
 import { predictor } from "../train/evaluate.ts";
 import { upload } from "../train/fit.ts";
 import { loadWeights } from "../train/weights.ts";
-import { dispose, read } from "../plan/device_tensor.ts";
 import { type Command, type Options, UsageError } from "./options.ts";
 import { print, runCommand } from "./output.ts";
 import { predictHistory } from "./predict_history.ts";
@@ -17,9 +17,10 @@ import { weightsOptions, weightsSource } from "./weights_source.ts";
 export const command = {
   name: "deno task predict",
   meaning:
-    "The most probable next locations of samples, which need no target Y; or with --history of one\n" +
-    "person, whose recent visits are in a CSV file with the columns start, end or minutes, and place\n" +
-    "(its id) or latitude and longitude. Times are those of the local clock: 2024-05-31T17:45.",
+    "Predictions for samples, which need no targets: classes or places with probabilities, or values.\n" +
+    "With --history the next places of one person, whose recent visits are in a CSV file with the\n" +
+    "columns start, end or minutes, and place (its id) or latitude and longitude. Times are those of\n" +
+    "the local clock: 2024-05-31T17:45.",
   options: {
     ...weightsOptions,
     input: {
@@ -69,68 +70,44 @@ async function main(options: Options<typeof command>): Promise<void> {
   if (history === undefined && stray !== undefined) {
     throw new UsageError(`--${stray} goes with --history FILE`);
   }
-  const source = await weightsSource(options);
-  const { totalLocNum, totalUserNum } = source.config;
-  const weights = await loadWeights(source.weights, nextLocation(source.config));
+  const { task, config, weights: file } = await weightsSource(options);
+  const weights = await loadWeights(file, task.model(config));
   if (history !== undefined) {
-    const predict = (samples: readonly Sample[]) =>
-      probabilitiesOf(source.config, weights, samples);
-    return await predictHistory({ ...options, history }, source.config, predict);
+    if (task.name !== "next_location") {
+      throw new UsageError(`--history is for next_location, and the model is ${task.name}`);
+    }
+    const predict = (samples: readonly Sample[]) => rowsOf(config, weights, samples);
+    return await predictHistory({ ...options, history }, config as SizedConfig, predict);
   }
   if (input === "-" && Deno.stdin.isTerminal()) {
     console.error("reading samples, a JSON object a line, from the keyboard; Ctrl-D ends them");
   }
-  const samples = await readSamples(input, { targets: "optional" });
-  const file = input === "-" ? "standard input" : input;
-  checkSamples(samples, { file, totalLocNum, totalUserNum });
+  const { data, names } = await task.readInput(config, input);
   let number = 0;
-  for await (const probabilities of probabilitiesOf(source.config, weights, samples)) {
-    const best = topOf(probabilities, options.top);
-    print(options.json ? asJson(number, best) : asText(number, best));
-    number++;
+  for await (const row of rowsOf(config, weights, data)) {
+    const { text, json } = task.describePrediction(config, names[number++], row, options.top);
+    print(options.json ? JSON.stringify(json) : text);
   }
 }
 
-/** The probabilities of all locations, for one sample after the other. */
-async function* probabilitiesOf(
-  config: SizedConfig,
-  weights: Initial,
-  samples: readonly Sample[],
+/** The model's predictions, for one sample after the other. */
+async function* rowsOf(
+  config: CommonConfig,
+  weights: Weights,
+  data: unknown,
 ): AsyncGenerator<Float32Array> {
-  const model = nextLocation(config);
+  const task = taskOf(config);
   using device = await openDevice();
-  using prediction = predictor(device, model);
+  using prediction = predictor(device, task.model(config));
   const onDevice = upload(device, weights);
-  for (const part of batches(samples, { batchSize: config.batchSize })) {
-    const result = prediction(onDevice, model.batch(part));
-    const { data, shape: [rows, V] } = await read(result);
+  for (const batch of task.batches(config, data)) {
+    const result = prediction(onDevice, batch);
+    const { data, shape: [rows, width] } = await read(result);
     dispose(result);
-    for (let b = 0; b < rows; b++) yield data.subarray(b * V, (b + 1) * V) as Float32Array;
+    for (let b = 0; b < rows; b++) {
+      yield data.subarray(b * width, (b + 1) * width) as Float32Array;
+    }
   }
-}
-
-interface Choice {
-  readonly location: number;
-  readonly probability: number;
-}
-
-/** The `count` most probable locations; padding (0) is no place. */
-function topOf(probabilities: ArrayLike<number>, count: number): readonly Choice[] {
-  return Array.from(probabilities, (probability, location) => ({ location, probability }))
-    .slice(1)
-    .sort((a, b) => b.probability - a.probability || a.location - b.location)
-    .slice(0, count);
-}
-
-function asJson(sample: number, next: readonly Choice[]): string {
-  return JSON.stringify({ sample, next });
-}
-
-function asText(sample: number, next: readonly Choice[]): string {
-  const parts = next.map(({ location, probability }) =>
-    `${location === 1 ? "an unknown place" : location} ${(100 * probability).toFixed(1)}%`
-  );
-  return `sample ${sample}: ${parts.join(", ")}`;
 }
 
 if (import.meta.main) Deno.exit(await runCommand(command, main));

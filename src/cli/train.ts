@@ -1,12 +1,15 @@
 import { dirname } from "node:path";
+import { findTask } from "../tasks/tasks.ts";
 import {
+  type CommonConfig,
   dataPath,
-  defaultConfig,
+  defaultsOf,
   formatDefaults,
   readConfig,
   withOverrides,
 } from "../train/config.ts";
 import { claimRun, openRun, type RunDirectory } from "../train/run_directory.ts";
+import { modelChoices } from "./model_option.ts";
 import { type Command, type Options, UsageError } from "./options.ts";
 import { print, runCommand } from "./output.ts";
 import type { TrainJob } from "./train_worker.ts";
@@ -15,14 +18,21 @@ import type { TrainJob } from "./train_worker.ts";
 export const command = {
   name: "deno task train",
   meaning:
-    "Trains the next-location model and tests it. Without --config and --data it trains on\n" +
-    "simulated people. Everything about the run is written to a directory of its own.",
+    "Trains a model and tests it. Without --config and --data it trains on generated data.\n" +
+    "Everything about the run is written to a directory of its own.",
   options: {
+    model: { type: "text", choices: modelChoices, meaning: "which model; default next-location" },
     config: { type: "text", value: "FILE", meaning: "YAML configuration; default: see --defaults" },
     data: {
       type: "text",
-      value: "PREFIX|DIR",
-      meaning: "sample files <prefix>_train, _validation, _test (.pk, .jsonl, .jsonl.gz)",
+      value: "PREFIX|DIR|FILE",
+      meaning: "sample files <prefix>_train, _validation, _test; or one file",
+    },
+    set: {
+      type: "text",
+      value: "KEY=VALUE",
+      many: true,
+      meaning: "a configuration key, as section.key=value; may be given several times",
     },
     out: { type: "text", value: "DIR", meaning: "run directory; default a new one in runs/" },
     resume: { type: "text", value: "DIR", meaning: "go on with the run in that directory" },
@@ -40,6 +50,7 @@ export const command = {
   examples: [
     "deno task train",
     "deno task train --config geolife.yaml --data data/geolife_eps20_prev7 --seed 1",
+    "deno task train --set model.lstm_hidden_size=128 --set training.batch_size=32",
     "deno task train --resume runs/geolife_2026-11-22_20-21-48",
   ],
 } as const satisfies Command;
@@ -49,13 +60,17 @@ export const command = {
  * weights and checkpoints are left to the worker.
  */
 async function openJob(options: Options<typeof command>): Promise<RunDirectory> {
-  const { config: file, seed, epochs, data, out, resume, "on-nan": onNan } = options;
+  const { model, config: file, seed, epochs, data, out, resume, set, "on-nan": onNan } = options;
   if (resume === undefined) {
-    const base = file === undefined ? defaultConfig : await readConfig(file);
-    const config = withOverrides(base, { seed, epochs, data, onNan });
+    const base = file === undefined
+      ? defaultsOf(findTask(model ?? "next_location")!)
+      : await readConfig<CommonConfig>(file, model);
+    const config = withOverrides(base, { seed, epochs, data, onNan, set });
     return { path: await claimRun(config, { out }), config };
   }
-  const given = (["config", "out", "seed"] as const).find((name) => options[name] !== undefined);
+  const given = set.length > 0
+    ? "set"
+    : (["model", "config", "out", "seed"] as const).find((name) => options[name] !== undefined);
   if (given !== undefined) {
     throw new UsageError(`--${given} cannot be given with --resume: the run has its own`);
   }
@@ -133,7 +148,7 @@ export async function trainApart(
 
 async function main(options: Options<typeof command>): Promise<number> {
   if (options.defaults) {
-    print(formatDefaults().trimEnd());
+    print(formatDefaults(findTask(options.model ?? "next_location")).trimEnd());
     return 0;
   }
   const run = await openJob(options);

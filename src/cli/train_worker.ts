@@ -10,10 +10,11 @@ import denoConfig from "../../deno.json" with { type: "json" };
 import { InputError } from "../core/errors.ts";
 import { randomKey } from "../core/random.ts";
 import { type Device, openDevice } from "../gpu/device.ts";
-import { type Initial, nextLocation } from "../models/next_location.ts";
+import type { Splits, Task } from "../tasks/task.ts";
+import { taskOf } from "../tasks/tasks.ts";
 import type { Checkpoint } from "../train/checkpoint.ts";
-import { dataPath, differences } from "../train/config.ts";
-import { fingerprint, loadData, type Samples, type SizedConfig } from "../train/data.ts";
+import { type CommonConfig, dataPath, differences } from "../train/config.ts";
+import { fingerprint, loadData } from "../train/data.ts";
 import { checkBatchSize, type Epoch, fit, type FitResult, optimizerOf } from "../train/fit.ts";
 import {
   appendMetrics,
@@ -31,7 +32,6 @@ import {
 } from "../train/run_directory.ts";
 import { saveWeights } from "../train/weights.ts";
 import { exitCodeOf, formatDuration, print, type Progress, startProgress } from "./output.ts";
-import { formatResults, resultsWithFloors, scoreFloors } from "./results.ts";
 
 /** What the worker is to train. */
 export interface TrainJob {
@@ -65,8 +65,8 @@ function labelOf({ gatewise, adapter, kernels }: Readonly<Record<string, unknown
 /** What to train, from its beginning or from a checkpoint. */
 interface Prepared {
   readonly run: RunDirectory;
-  readonly config: SizedConfig;
-  readonly samples: Samples;
+  readonly config: CommonConfig;
+  readonly samples: Splits;
   readonly origin: Origin;
   readonly lock: Disposable;
   readonly from?: Checkpoint;
@@ -86,7 +86,8 @@ async function prepareNew(
   const run = { path, config };
   const environment = environmentOf(device);
   await startRun(run, environment);
-  const origin = { config, data: fingerprint(samples), environment: labelOf(environment) };
+  const data = fingerprint(config, samples);
+  const origin = { config, data, environment: labelOf(environment) };
   return { run, config, samples, origin, lock, metricsBytes: 0 };
 }
 
@@ -97,7 +98,7 @@ async function prepareEarlier(earlier: RunDirectory, device: Device): Promise<Pr
   const { config, samples } = await loadData(earlier.config, SPLITS);
   const run = { path, config };
   const environment = labelOf(environmentOf(device));
-  const origin = { config, data: fingerprint(samples), environment };
+  const origin = { config, data: fingerprint(config, samples), environment };
   const [changed] = differences(config, stored.origin.config);
   if (changed !== undefined) {
     throw new InputError(
@@ -107,7 +108,9 @@ async function prepareEarlier(earlier: RunDirectory, device: Device): Promise<Pr
   }
   if (origin.data !== stored.origin.data) {
     throw new InputError(
-      `${dataPath(config) ?? "simulated data"}: the samples are not those that ${path} was ` +
+      `${
+        dataPath(config) ?? `${taskOf(config).generated} data`
+      }: the samples are not those that ${path} was ` +
         "trained on: give them with --data, or train anew",
     );
   }
@@ -117,8 +120,14 @@ async function prepareEarlier(earlier: RunDirectory, device: Device): Promise<Pr
         "the results will not be the same to the last bit",
     );
   }
-  const weights = nextLocation(config).init(randomKey(config.seed));
-  const from = stored.fit(weights, optimizerOf(config).init(weights.params));
+  const task = taskOf(config), model = task.model(config);
+  const weights = model.init(randomKey(config.seed));
+  const first = task.batches(config, samples.train, randomKey(config.seed)).next().value!;
+  const from = stored.fit(
+    weights,
+    optimizerOf(config).init(weights.params),
+    model.carriedStart?.(first),
+  );
   const { stopped, epoch, epochs: finished } = from.progress;
   const ended = stopped || epoch > config.maxEpoch;
   if (ended && await exists(fileOf(run, "results"))) {
@@ -130,8 +139,13 @@ async function prepareEarlier(earlier: RunDirectory, device: Device): Promise<Pr
   await writeConfig(run);
   await cutMetrics(run, stored.metricsBytes);
   if (from.best !== undefined) {
-    const model = nextLocation(config);
-    await saveWeights(fileOf(run, "weights"), model, from.best, from.progress.bestStep);
+    await saveWeights(
+      fileOf(run, "weights"),
+      task.name,
+      model,
+      from.best,
+      from.progress.bestStep,
+    );
   }
   const { metricsBytes } = stored;
   return { run, config, samples, origin, lock, from, metricsBytes };
@@ -149,7 +163,7 @@ async function train(
   const prepared = await (resume ? prepareEarlier : prepareNew)(given, device);
   using _lock = prepared.lock;
   const { run, config, samples, origin, from } = prepared;
-  const model = nextLocation(config);
+  const task = taskOf(config), model = task.model(config);
   let progress: Progress | undefined;
   let good = from?.progress.step;
   let { metricsBytes } = prepared;
@@ -157,31 +171,25 @@ async function train(
     progress?.end();
     if (!quiet) console.error(text);
   };
-  note(
-    `${samples.train.length} training, ${samples.validation.length} validation and ` +
-      `${samples.test.length} test samples; ${config.totalLocNum} locations, ` +
-      `${config.totalUserNum} users`,
-  );
+  note(task.describe(config, samples));
   note(
     `on ${device.adapter.name}; ` +
       (from === undefined ? `writing to ${run.path}` : `${run.path} goes on from step ${good}`),
   );
   note("preparing the kernels: the first steps take longer, most of all on a new machine");
   const resumption = `deno task train --resume ${run.path}`;
-  let result: FitResult;
+  let result: FitResult<unknown>;
   try {
-    result = await fit(device, config, samples, {
+    result = await fit<unknown>(device, config, samples, {
       onPass(label, total) {
         progress?.end();
         progress = startProgress({ label, total, quiet });
       },
       onBatch: (done, loss) => progress?.update(done, loss),
-      onInterval({ epoch, step, learningRate, train }) {
-        appendMetrics(run, { kind: "interval", epoch, step, learningRate, train });
-      },
+      onInterval: (interval) => appendMetrics(run, { kind: "interval", ...interval }),
       onEpoch(epoch) {
         appendMetrics(run, { kind: "epoch", ...epoch });
-        note(formatEpoch(epoch));
+        note(formatEpoch(task, epoch));
       },
       async onCheckpoint(checkpoint) {
         ({ metricsBytes } = await saveCheckpoint(run, checkpoint, origin));
@@ -201,7 +209,8 @@ async function train(
             `${to}, with ${rateFactor} times the learning rate`,
         );
       },
-      onBest: (weights: Initial, step) => saveWeights(fileOf(run, "weights"), model, weights, step),
+      onBest: (weights, step) =>
+        saveWeights(fileOf(run, "weights"), task.name, model, weights, step),
     }, { from, signal });
   } catch (error) {
     progress?.end();
@@ -215,9 +224,9 @@ async function train(
     throw error;
   }
   progress?.end();
-  const beside = scoreFloors(samples.train, samples.test);
+  const beside = task.baselines(config, samples.train, samples.test);
   const results = {
-    ...resultsWithFloors(result.test, beside),
+    ...task.results(result.test, beside),
     best_epoch: result.bestEpoch,
     epochs: result.epochs.length,
     seconds: result.seconds,
@@ -227,7 +236,7 @@ async function train(
     print(JSON.stringify(results, null, 2));
     return 0;
   }
-  print(formatResults("test", result.test, beside));
+  print(task.format(config, "test", result.test, beside));
   print(
     `\nBest after epoch ${result.bestEpoch} of ${result.epochs.length}; ${
       formatDuration(result.seconds)
@@ -236,7 +245,10 @@ async function train(
   return 0;
 }
 
-function formatEpoch({ epoch, train, validation, improved, action, seconds }: Epoch): string {
+function formatEpoch(
+  task: Task,
+  { epoch, trainLoss, validationLoss, validation, improved, action, seconds }: Epoch<unknown>,
+): string {
   const what = action === "reduce"
     ? "; no better: back to the best weights, at a lower rate"
     : action === "stop"
@@ -244,11 +256,9 @@ function formatEpoch({ epoch, train, validation, improved, action, seconds }: Ep
     : improved
     ? "; best so far"
     : "";
-  return `epoch ${epoch}: loss ${train.all.loss!.toFixed(3)}, validation loss ${
-    validation.all.loss!.toFixed(3)
-  }, acc@1 ${validation.all.acc1.toFixed(2)}, acc@10 ${validation.all.acc10.toFixed(2)}; ${
-    formatDuration(seconds)
-  }${what}`;
+  return `epoch ${epoch}: loss ${trainLoss.toFixed(3)}, validation loss ${
+    validationLoss.toFixed(3)
+  }, ${task.summary(validation)}; ${formatDuration(seconds)}${what}`;
 }
 
 const interrupt = new AbortController();

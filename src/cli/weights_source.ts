@@ -4,14 +4,16 @@
  * @module
  */
 import { InputError } from "../core/errors.ts";
-import { type Config, readConfig } from "../train/config.ts";
-import type { SizedConfig } from "../train/data.ts";
+import type { Task } from "../tasks/task.ts";
+import { taskOf } from "../tasks/tasks.ts";
+import { type CommonConfig, readConfig } from "../train/config.ts";
 import { fileOf, openRun } from "../train/run_directory.ts";
 import { UsageError } from "./options.ts";
 
 /** A trained model's files. */
 export interface WeightsSource {
-  readonly config: SizedConfig;
+  readonly config: CommonConfig;
+  readonly task: Task;
   /** Path of the weights. */
   readonly weights: string;
 }
@@ -45,9 +47,9 @@ export async function weightsSource(
     if (!await isFile(path)) {
       throw new InputError(`${path}: there are no weights yet: no epoch of the run has ended`);
     }
-    return { config: sized(opened.config, fileOf(opened, "config")), weights: path };
+    return sized(opened.config, fileOf(opened, "config"), path);
   }
-  if (byFiles) return { config: sized(await readConfig(config), config), weights };
+  if (byFiles) return sized(await readConfig<CommonConfig>(config), config, weights);
   throw new UsageError("give either --run DIR, or --weights FILE and --config FILE");
 }
 
@@ -55,12 +57,11 @@ async function isFile(path: string): Promise<boolean> {
   return (await Deno.stat(path).catch(() => undefined))?.isFile ?? false;
 }
 
-function sized(config: Config, file: string): SizedConfig {
-  const { totalLocNum, totalUserNum } = config;
-  if (totalLocNum === undefined || totalUserNum === undefined) {
-    throw new InputError(
-      `${file}: set dataset_info.total_loc_num and total_user_num to the weights' sizes`,
-    );
+function sized(config: CommonConfig, file: string, weights: string): WeightsSource {
+  const task = taskOf(config);
+  const open = task.openSizes(config);
+  if (open.length > 0) {
+    throw new InputError(`${file}: set ${open.join(" and ")} to the weights' sizes`);
   }
-  return { ...config, totalLocNum, totalUserNum };
+  return { config, task, weights };
 }

@@ -117,6 +117,19 @@ export function scores(batches: readonly ScoredBatch[], options: ScoresOptions =
   };
 }
 
+/** Scores over all targets and over known places. */
+export interface BothScores {
+  /** All targets. */
+  readonly all: Scores;
+  /** Targets of id 2 and up. */
+  readonly known: Scores;
+}
+
+/** Both scores of a split's answers. */
+export function bothScores(answers: readonly ScoredBatch[]): BothScores {
+  return { all: scores(answers), known: scores(answers, { known: true }) };
+}
+
 function increment(counts: Map<number, number>, label: number): void {
   counts.set(label, (counts.get(label) ?? 0) + 1);
 }

@@ -7,11 +7,9 @@
  *
  * @module
  */
-import { InputError } from "../core/errors.ts";
 import { lastRows, pack, packed, packValues } from "../core/packing.ts";
 import { foldIn, type Key } from "../core/random.ts";
-import { formatShape, type HostTensor, type Tensor, tensor } from "../core/tensor.ts";
-import { flatten, mapTree } from "../core/tree.ts";
+import { type HostTensor, type Tensor, tensor } from "../core/tensor.ts";
 import { type BiasedLstmParams, initLstm, lstmLayers } from "../nn/lstm_layers.ts";
 import { ones, xavierUniform, zeros } from "../nn/init.ts";
 import { batchNorm, type RunningStatistics } from "../ops/batch_norm.ts";
@@ -20,10 +18,13 @@ import { crossEntropy } from "../ops/cross_entropy.ts";
 import { dropout } from "../ops/dropout.ts";
 import { layerNorm } from "../ops/layer_norm.ts";
 import { linear } from "../ops/linear.ts";
+import { rank } from "../ops/rank.ts";
+import { softmax } from "../ops/softmax.ts";
 import { splitKey } from "../ops/split_key.ts";
 import { take } from "../ops/take.ts";
 import { relu } from "../ops/unary.ts";
 import type { Sample } from "../data/samples.ts";
+import type { ForwardOptions, Model, ModelOutput, Weights } from "./model.ts";
 
 /** Sizes and switches of the model. */
 export interface NextLocationConfig {
@@ -121,52 +122,22 @@ export interface NextLocationBatch {
   readonly target: HostTensor;
 }
 
-/** How a forward pass runs. */
-export interface ForwardOptions {
-  /** Statistics of the batch normalization. */
-  readonly statistics: RunningStatistics;
-  /** Key of this step's dropout; present in training, absent in evaluation. */
-  readonly key?: Tensor;
-}
-
 /** Results of a forward pass. */
-export interface NextLocationOutput {
+export interface NextLocationOutput extends ModelOutput<RunningStatistics> {
   /** [B,V]. */
   readonly logits: Tensor;
-  /** Statistics, updated in training. */
-  readonly statistics: RunningStatistics;
 }
 
-/** Initial state of a model. */
-export interface Initial {
-  /** What gradients change. */
-  readonly params: NextLocationParams;
-  /** Of the batch normalization, [H] each. */
-  readonly statistics: RunningStatistics;
-}
+/** Parameters and the batch normalization's statistics, [H] each. */
+export type Initial = Weights<NextLocationParams, RunningStatistics>;
 
-/** A model as pure functions over plain data. */
-export interface NextLocation {
+/** The next-location model as pure functions over plain data. */
+export interface NextLocation
+  extends Model<NextLocationParams, RunningStatistics, NextLocationBatch, NextLocationOutput> {
   /** What the model was made with. */
   readonly config: NextLocationConfig;
-  /** Initial parameters and statistics, on the host. */
-  readonly init: (key: Key) => Initial;
-  /** Logits for a batch; use it inside `compile`, `run` or `grad`. */
-  readonly forward: (
-    params: NextLocationParams,
-    batch: NextLocationBatch,
-    options: ForwardOptions,
-  ) => NextLocationOutput;
-  /** Mean cross-entropy over targets that are not 0, with what `forward` returns. */
-  readonly loss: (
-    params: NextLocationParams,
-    batch: NextLocationBatch,
-    options: ForwardOptions,
-  ) => readonly [Tensor, NextLocationOutput];
   /** Samples as the model takes them. */
   readonly batch: (samples: readonly Sample[]) => NextLocationBatch;
-  /** PyTorch's name of each parameter, by its path in the record. */
-  readonly names: ReadonlyMap<string, string>;
 }
 
 const embeddingNames = {
@@ -228,7 +199,7 @@ export function nextLocation(config: NextLocationConfig): NextLocation {
   function forward(
     params: NextLocationParams,
     batch: NextLocationBatch,
-    { statistics, key }: ForwardOptions,
+    { statistics, key }: ForwardOptions<RunningStatistics>,
   ): NextLocationOutput {
     const keys = key === undefined ? undefined : splitKey(key, 5);
     const drop = (x: Tensor, rate: number, use: number): Tensor =>
@@ -268,13 +239,20 @@ export function nextLocation(config: NextLocationConfig): NextLocation {
     loss(
       params: NextLocationParams,
       batch: NextLocationBatch,
-      options: ForwardOptions,
+      options: ForwardOptions<RunningStatistics>,
     ): readonly [Tensor, NextLocationOutput] {
       const output = forward(params, batch, options);
       return [crossEntropy(output.logits, batch.target, { ignoreIndex: 0 }), output] as const;
     },
+    answers: ({ logits }: NextLocationOutput, { target }: NextLocationBatch) => ({
+      ...rank(logits, target),
+    }),
+    targets: ({ target }: NextLocationBatch) => ({ targets: target }),
+    prediction: ({ logits }: NextLocationOutput) => softmax(logits),
     batch: makeBatch,
     names: namesOf(config),
+    statisticsNames,
+    shapes: () => shapesOf(config),
   });
 }
 
@@ -358,90 +336,12 @@ function namesOf(config: NextLocationConfig): ReadonlyMap<string, string> {
 }
 
 /** PyTorch's names of the batch normalization's statistics. */
-const statisticsNames = {
-  mean: "FC.norm1.running_mean",
-  variance: "FC.norm1.running_var",
-  steps: "FC.norm1.num_batches_tracked",
-} as const;
+const statisticsNames: ReadonlyMap<string, string> = new Map([
+  ["mean", "FC.norm1.running_mean"],
+  ["variance", "FC.norm1.running_var"],
+]);
 
-/** Names in a weights file that hold 64-bit integers. */
-export const integerNames: readonly string[] = [statisticsNames.steps];
-
-/**
- * Parameters and statistics under PyTorch's names, as in a `state_dict` of the reference.
- *
- * @param initial On the host.
- * @param steps Training steps made, the statistics' `num_batches_tracked`.
- */
-export function toStateDict(
-  model: NextLocation,
-  { params, statistics }: Initial,
-  steps: number,
-): Readonly<Record<string, HostTensor>> {
-  const named = flatten(params).map(({ path, leaf }) =>
-    [model.names.get(path)!, leaf as HostTensor] as const
-  );
-  return {
-    ...Object.fromEntries(named),
-    [statisticsNames.mean]: statistics.mean as HostTensor,
-    [statisticsNames.variance]: statistics.variance as HostTensor,
-    [statisticsNames.steps]: tensor(Int32Array.of(steps), []),
-  };
-}
-
-/**
- * Parameters and statistics from a `state_dict` under PyTorch's names.
- *
- * @param tensors By name, as `readSafetensors` gives them.
- * @param file Where they come from, for errors.
- * @throws {InputError} If a tensor is missing, left over, or does not fit the configuration.
- */
-export function fromStateDict(
-  model: NextLocation,
-  tensors: ReadonlyMap<string, HostTensor>,
-  file: string,
-): Initial {
-  const shapes = shapesOf(model.config);
-  const left = new Set(tensors.keys());
-  const get = (name: string, shape: readonly number[]): HostTensor => {
-    const found = tensors.get(name);
-    if (found === undefined) {
-      throw new InputError(`${file}: no tensor ${name}: the weights do not fit the configuration`);
-    }
-    if (found.dtype !== "f32" || formatShape(found.shape) !== formatShape(shape)) {
-      throw new InputError(
-        `${file}: ${name} is ${found.dtype}${
-          formatShape(found.shape)
-        }, but the configuration needs ` +
-          `f32${formatShape(shape)}`,
-      );
-    }
-    left.delete(name);
-    return found;
-  };
-  const params = mapTree(
-    shapes,
-    (leaf, path) => get(model.names.get(path)!, leaf.shape),
-  );
-  const H = [model.config.lstmHiddenSize];
-  const statistics = {
-    mean: get(statisticsNames.mean, H),
-    variance: get(statisticsNames.variance, H),
-  };
-  left.delete(statisticsNames.steps);
-  if (left.size > 0) {
-    throw new InputError(
-      `${file}: ${
-        [...left].join(", ")
-      } is in no part of the configured model: the weights do not fit ` +
-        `the configuration`,
-    );
-  }
-  return { params, statistics };
-}
-
-/** Every parameter's shape, in the form of the record, without making values. */
-export function shapesOf(config: NextLocationConfig): NextLocationParams {
+function shapesOf(config: NextLocationConfig): Initial {
   const { baseEmbSize: E, lstmHiddenSize: H, totalLocNum: V, totalUserNum: U } = config;
   const of = (...shape: number[]): Tensor => ({ shape, dtype: "f32" });
   const layer = (out: number, from: number): LinearParams => ({
@@ -451,7 +351,7 @@ export function shapesOf(config: NextLocationConfig): NextLocationParams {
   const embedding = Object.fromEntries(
     tablesOf(config).map(({ feature, rows }) => [feature, of(rows, E)]),
   ) as { location: Tensor };
-  return {
+  const params: NextLocationParams = {
     embedding,
     lstm: Array.from({ length: config.lstmNumLayers }, (_, l) => ({
       weightIh: of(4 * H, l === 0 ? E : H),
@@ -466,4 +366,5 @@ export function shapesOf(config: NextLocationConfig): NextLocationParams {
     norm: { weight: of(H), bias: of(H) },
     output: layer(V, H),
   };
+  return { params, statistics: { mean: of(H), variance: of(H) } };
 }

@@ -6,10 +6,17 @@
  */
 import { describe, printable } from "../core/describe.ts";
 import { InputError } from "../core/errors.ts";
-import { formatShape, type HostTensor, isHostTensor, type Tensor, tensor } from "../core/tensor.ts";
+import {
+  formatShape,
+  type HostTensor,
+  isHostTensor,
+  type Tensor,
+  tensor,
+  type TensorData,
+} from "../core/tensor.ts";
 import { leavesOf, mapTree, type Tree } from "../core/tree.ts";
-import type { ScoredBatch } from "../metrics/scores.ts";
-import type { Initial } from "../models/next_location.ts";
+import type { Weights } from "../models/model.ts";
+import type { Answers } from "../tasks/task.ts";
 import type { StoppingState } from "./early_stopping.ts";
 import type { Epoch } from "./fit.ts";
 import {
@@ -44,7 +51,7 @@ export interface Progress {
   /** Steps made when the best weights were. */
   readonly bestStep: number;
   /** Results of the epochs before the running one. */
-  readonly epochs: readonly Epoch[];
+  readonly epochs: readonly Epoch<unknown>[];
   /** Seconds spent on the running epoch. */
   readonly epochSeconds: number;
   /** Seconds spent in all. */
@@ -56,13 +63,15 @@ export interface Checkpoint {
   /** Where training is. */
   readonly progress: Progress;
   /** Parameters and running statistics. */
-  readonly weights: Initial;
+  readonly weights: Weights;
   /** What the optimizer remembers. */
   readonly optimizer: Tree;
+  /** What the model carries from batch to batch within the running epoch; absent for nothing. */
+  readonly carried?: Tree;
   /** The weights with the best validation loss, once there are any. */
-  readonly best?: Initial;
+  readonly best?: Weights;
   /** Answers of the running epoch so far, of which its training scores are made. */
-  readonly answers: readonly ScoredBatch[];
+  readonly answers: readonly Answers[];
 }
 
 /** What a checkpoint file holds besides the checkpoint, and what it must fit. */
@@ -84,20 +93,25 @@ function named(prefix: string, tree: Tree): [string, HostTensor][] {
   });
 }
 
-function stack(rows: readonly ArrayLike<number>[], of: "i32" | "u32"): HostTensor {
+/** One array a batch, all of one length and type, as rows. */
+function stack(rows: readonly TensorData[]): HostTensor {
   const width = rows[0].length;
-  const data = new (of === "i32" ? Int32Array : Uint32Array)(rows.length * width);
+  const Data = rows[0].constructor as new (length: number) => TensorData;
+  const data = new Data(rows.length * width);
   rows.forEach((row, i) => data.set(row, i * width));
   return tensor(data, [rows.length, width]);
 }
 
-function answerTensors(answers: readonly ScoredBatch[]): [string, HostTensor][] {
+function answerTensors(answers: readonly Answers[]): [string, HostTensor][] {
   if (answers.length === 0) return [];
+  const names = Object.keys(answers[0]).filter((name) => name !== "loss");
+  const rows = answers as readonly Readonly<Record<string, unknown>>[];
   return [
-    ["answers.targets", stack(answers.map(({ targets }) => targets), "i32")],
-    ["answers.ranks", stack(answers.map(({ ranks }) => ranks), "u32")],
-    ["answers.predictions", stack(answers.map(({ predictions }) => predictions), "u32")],
-    ["answers.losses", tensor(Float32Array.from(answers, ({ loss }) => loss!))],
+    ...names.map((name): [string, HostTensor] => [
+      `answers.${name}`,
+      stack(rows.map((row) => row[name] as TensorData)),
+    ]),
+    ["answers.loss", tensor(Float32Array.from(answers, ({ loss }) => loss!))],
   ];
 }
 
@@ -110,12 +124,13 @@ async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
  * the SHA-256 of the file without that entry.
  */
 export async function encodeCheckpoint(
-  { progress, weights, optimizer, best, answers }: Checkpoint,
+  { progress, weights, optimizer, carried, best, answers }: Checkpoint,
   labels: Labels,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const tensors = Object.fromEntries([
     ...named("weights", weights),
     ...named("optimizer", optimizer),
+    ...(carried === undefined ? [] : named("carried", carried)),
     ...(best === undefined ? [] : named("best", best)),
     ...answerTensors(answers),
   ]);
@@ -133,12 +148,15 @@ export async function encodeCheckpoint(
 export interface StoredCheckpoint {
   /** What was written beside it. */
   readonly labels: Labels;
+  /** Answers of the running epoch so far. */
+  readonly answers: readonly Answers[];
   /**
-   * The checkpoint, in the form of a model's initial weights and an optimizer's state.
+   * The checkpoint, in the form of a model's weights and an optimizer's state.
    *
+   * @param carried The form of what the model carries; absent for nothing.
    * @throws {InputError} If tensors are missing or of another shape.
    */
-  readonly fit: (weights: Initial, optimizer: Tree) => Checkpoint;
+  readonly fit: (weights: Weights, optimizer: Tree, carried?: Tree) => Checkpoint;
 }
 
 /**
@@ -197,10 +215,12 @@ async function checkpointIn(
   const hasBest = [...tensors.keys()].some((name) => name.startsWith("best."));
   return {
     labels,
-    fit: (weights, optimizer) => ({
+    answers,
+    fit: (weights, optimizer, carried) => ({
       progress,
       weights: like("weights", weights),
       optimizer: like("optimizer", optimizer),
+      ...(carried === undefined ? {} : { carried: like("carried", carried) }),
       best: hasBest ? like("best", weights) : undefined,
       answers,
     }),
@@ -250,34 +270,25 @@ function parseProgress(text: string | undefined, file: string): Progress {
   return value as unknown as Progress;
 }
 
-function answersOf(
-  tensors: ReadonlyMap<string, HostTensor>,
-  file: string,
-): readonly ScoredBatch[] {
-  const losses = tensors.get("answers.losses");
+function answersOf(tensors: ReadonlyMap<string, HostTensor>, file: string): readonly Answers[] {
+  const losses = tensors.get("answers.loss");
   if (losses === undefined) return [];
-  const [count] = losses.shape;
-  const width = tensors.get("answers.targets")?.shape[1] ?? 0;
-  const rows = (name: string, dtype: string): readonly ArrayLike<number>[] => {
-    const found = tensors.get(`answers.${name}`);
-    const form = found && `${found.dtype}${formatShape(found.shape)}`;
-    if (losses.dtype !== "f32" || form !== `${dtype}${formatShape([count, width])}`) {
-      throw new InputError(`${file}: is damaged: answers.${name} does not fit the others`);
-    }
-    return Array.from(
-      { length: count },
-      (_, i) => found!.data.subarray(i * width, (i + 1) * width),
-    );
-  };
-  const targets = rows("targets", "i32");
-  const [ranks, predictions] = [rows("ranks", "u32"), rows("predictions", "u32")];
-  if (tensors.get("answers.ranks")!.data.includes(0)) {
-    throw new InputError(`${file}: is damaged: answers.ranks has a rank below 1`);
+  if (losses.dtype !== "f32" || losses.shape.length !== 1) {
+    throw new InputError(`${file}: is damaged: answers.loss is no list of losses`);
   }
-  return targets.map((row, i) => ({
-    targets: row,
-    ranks: ranks[i],
-    predictions: predictions[i],
-    loss: losses.data[i],
+  const others = [...tensors].filter(([name]) =>
+    name.startsWith("answers.") && name !== "answers.loss"
+  );
+  for (const [name, { shape }] of others) {
+    if (shape.length !== 2 || formatShape([shape[0]]) !== formatShape(losses.shape)) {
+      throw new InputError(`${file}: is damaged: ${name} does not fit the others`);
+    }
+  }
+  return Array.from(losses.data, (loss, i) => ({
+    ...Object.fromEntries(others.map(([name, { data, shape: [, width] }]) => [
+      name.slice("answers.".length),
+      data.subarray(i * width, (i + 1) * width),
+    ])),
+    loss,
   }));
 }

@@ -1,92 +1,61 @@
 /**
- * The data of a run and the model that fits them.
+ * The data of a run.
  *
  * @module
  */
 import { createHash } from "node:crypto";
-import { InputError } from "../core/errors.ts";
-import { findSplits, readSamples, type Split } from "../data/read_samples.ts";
-import { checkSamples, type Sample } from "../data/samples.ts";
-import { simulate } from "../data/simulate.ts";
-import type { NextLocationConfig } from "../models/next_location.ts";
-import { type Config, dataPath } from "./config.ts";
+import type { Split } from "../data/read_samples.ts";
+import type { Sample } from "../data/samples.ts";
+import type { Config, SizedConfig } from "../tasks/next_location.ts";
+import type { Splits, TaskData } from "../tasks/task.ts";
+import { taskOf } from "../tasks/tasks.ts";
+import type { CommonConfig } from "./keys.ts";
 
-/** A configuration whose sizes are known. */
-export type SizedConfig = Config & Pick<NextLocationConfig, "totalLocNum" | "totalUserNum">;
+export type { SizedConfig };
 
-/** Samples by split. */
-export type Samples<S extends Split = Split> = Readonly<Record<S, readonly Sample[]>>;
+/** Samples of the next-location model by split. */
+export type Samples<S extends Split = Split> = Splits<readonly Sample[], S>;
 
-/** Data that fit a configuration. */
-export interface RunData<S extends Split = Split> {
-  /** With the sizes of the data where it left them open. */
-  readonly config: SizedConfig;
-  /** The splits that were asked for. */
-  readonly samples: Samples<S>;
-}
-
-function largest(
-  samples: readonly Sample[][] | readonly (readonly Sample[])[],
-  ids: (s: Sample) => Iterable<number>,
-): number {
-  let most = 0;
-  for (const part of samples) {
-    for (const sample of part) for (const id of ids(sample)) if (id > most) most = id;
-  }
-  return most;
-}
+/** Data of the next-location model that fit a configuration. */
+export type RunData<S extends Split = Split> = TaskData<SizedConfig, readonly Sample[], S>;
 
 /**
- * Reads the splits that a configuration names, or makes the simulated ones, and checks every sample
+ * Reads the splits that a configuration names, or makes generated ones, and checks every sample
  * against the configuration. Sizes that it leaves open are taken from the data.
  *
  * @throws {InputError} If a file is missing or damaged, or a sample does not fit.
  */
-export async function loadData<S extends Split>(
+export function loadData<S extends Split>(
   config: Config,
   splits: readonly S[],
-): Promise<RunData<S>> {
-  const path = dataPath(config);
-  const samples: Partial<Record<S, readonly Sample[]>> = {};
-  let files: Partial<Record<S, string>> = {};
-  let { totalLocNum, totalUserNum } = config;
-  if (path === undefined) {
-    const made = simulate();
-    for (const split of splits) samples[split] = made[split];
-    totalLocNum ??= made.totalLocNum;
-    totalUserNum ??= made.totalUserNum;
-  } else {
-    files = await findSplits(path, splits);
-    for (const split of splits) samples[split] = await readSamples(files[split]!);
-    const parts = Object.values(samples) as (readonly Sample[])[];
-    totalLocNum ??= 1 + Math.max(1, largest(parts, ({ X, Y }) => Y === undefined ? X : [...X, Y]));
-    totalUserNum ??= 1 + largest(parts, ({ user_X }) => user_X);
-  }
-  for (const split of splits) {
-    const file = files[split] ?? `simulated ${split} data`;
-    if (samples[split]!.length === 0) throw new InputError(`${file}: there is no sample in it`);
-    checkSamples(samples[split]!, { file, totalLocNum, totalUserNum });
-  }
-  return { config: { ...config, totalLocNum, totalUserNum }, samples: samples as Samples<S> };
+): Promise<RunData<S>>;
+/** The same for the model of any configuration. */
+export function loadData<S extends Split>(
+  config: CommonConfig,
+  splits: readonly S[],
+): Promise<TaskData<CommonConfig, unknown, S>>;
+export function loadData<S extends Split>(
+  config: CommonConfig,
+  splits: readonly S[],
+): Promise<TaskData<CommonConfig, unknown, S>> {
+  return taskOf(config).load(config, splits);
 }
 
-/** SHA-256 of all that the samples hold, split by split: the same samples give the same text. */
-export function fingerprint({ train, validation, test }: Samples): string {
+/** SHA-256 of all that the data hold, split by split: the same data give the same text. */
+export function fingerprint(config: CommonConfig, { train, validation, test }: Splits): string {
   const hash = createHash("sha256");
   for (const part of [train, validation, test]) {
-    hash.update(`${part.length} samples;`);
-    for (const { X, user_X, weekday_X, start_min_X, dur_X, diff, Y } of part) {
-      hash.update(`${X.length} visits to ${Y};`);
-      for (
-        const { buffer, byteOffset, byteLength } of [
-          X,
-          user_X,
-          weekday_X,
-          start_min_X,
-          dur_X,
-          diff,
-        ]
-      ) hash.update(new Uint8Array(buffer, byteOffset, byteLength));
+    const elements = taskOf(config).elements(part);
+    hash.update(`${elements.length} elements;`);
+    for (const element of elements) {
+      for (const [name, value] of Object.entries(element)) {
+        if (!ArrayBuffer.isView(value)) hash.update(`${name}: ${JSON.stringify(value)};`);
+        else {
+          const { buffer, byteOffset, byteLength } = value;
+          hash.update(`${name}: ${byteLength} bytes;`);
+          hash.update(new Uint8Array(buffer, byteOffset, byteLength));
+        }
+      }
     }
   }
   return hash.digest("hex");

@@ -6,9 +6,9 @@
 import { InputError } from "../core/errors.ts";
 import { foldIn } from "../core/random.ts";
 import type { HostTensor, Tensor } from "../core/tensor.ts";
-import { flatten } from "../core/tree.ts";
+import { flatten, type Tree } from "../core/tree.ts";
 import type { Device } from "../gpu/device.ts";
-import type { Initial, NextLocation, NextLocationBatch } from "../models/next_location.ts";
+import type { Model, Weights } from "../models/model.ts";
 import { valueAndGrad } from "../ops/gradient.ts";
 import { compile } from "../plan/compile.ts";
 import { dispose, read } from "../plan/device_tensor.ts";
@@ -39,7 +39,9 @@ export interface Replay {
   /** The state before the first of them; its memory is freed in the end. */
   readonly state: TrainState;
   /** Their batches. */
-  readonly batches: Iterable<NextLocationBatch>;
+  readonly batches: Iterable<Tree>;
+  /** Whether the first of them is an epoch's first. */
+  readonly restart: boolean;
   /** The rate after so many steps. */
   readonly rateOf: (step: number) => number;
 }
@@ -67,15 +69,15 @@ async function sizesOf(grads: object, step: number): Promise<LargestGradient[]> 
  */
 export async function largestGradient(
   device: Device,
-  model: NextLocation,
-  { training, state: first, batches, rateOf }: Replay,
+  model: Model,
+  { training, state: first, batches, restart, rateOf }: Replay,
   step: number,
 ): Promise<LargestGradient | undefined> {
   using gradients = compile(
     device,
-    ({ params, statistics }: Initial, batch: NextLocationBatch, key: Tensor) =>
+    ({ params, statistics }: Weights, batch: Tree, carried: Tree, key: Tensor) =>
       valueAndGrad(
-        (p: Initial["params"]) => model.loss(p, batch, { statistics, key }),
+        (p: Tree) => model.loss(p, batch, { statistics, key, carried }),
         { hasAux: true },
       )(params)[1],
     { name: "the gradients" },
@@ -83,9 +85,10 @@ export async function largestGradient(
   let state = first;
   let found: LargestGradient | undefined;
   for (const batch of batches) {
+    if (restart && state === first) state = training.restart(state, batch);
     if (state.step >= step - 2) {
-      const { params, statistics, key } = state;
-      const grads = gradients({ params, statistics }, batch, foldIn(key, state.step));
+      const { params, statistics, carried, key } = state;
+      const grads = gradients({ params, statistics }, batch, carried, foldIn(key, state.step));
       const sizes = await sizesOf(grads, state.step + 1);
       dispose(grads);
       if (sizes.some(({ size }) => Number.isFinite(size)) || found === undefined) found = sizes[0];

@@ -1,107 +1,146 @@
 /**
- * Scoring a model on samples.
+ * Scoring a model.
  *
  * @module
  */
-import { batches } from "../data/batches.ts";
-import type { Sample } from "../data/samples.ts";
 import type { HostTensor, Tensor } from "../core/tensor.ts";
+import type { Tree } from "../core/tree.ts";
 import type { Device } from "../gpu/device.ts";
-import type { ScoredBatch } from "../metrics/scores.ts";
-import type { Initial, NextLocation, NextLocationBatch } from "../models/next_location.ts";
-import { rank } from "../ops/rank.ts";
-import { softmax } from "../ops/softmax.ts";
+import type { Model, ModelOutput, Weights } from "../models/model.ts";
 import { compile, type Compiled } from "../plan/compile.ts";
-import { dispose, read } from "../plan/device_tensor.ts";
+import { dispose, put, read } from "../plan/device_tensor.ts";
+import type { Answers } from "../tasks/task.ts";
 import { pause } from "./pause.ts";
 
 /** Results that are read from the GPU at once. */
 const READ_BATCHES = 32;
 
-/** How samples are evaluated. */
+/** How a model is evaluated. */
 export interface EvaluateOptions {
-  /** Samples at a time. */
-  readonly batchSize: number;
   /** Called after each batch with the number of batches done. */
   readonly onBatch?: (done: number) => void;
   /** Aborting it ends the evaluation. */
   readonly signal?: AbortSignal;
 }
 
-/** Loss, ranks and predictions of a batch: what {@linkcode evaluator} makes. */
-export type Evaluation = Compiled<
-  [Initial, NextLocationBatch],
-  { readonly loss: Tensor; readonly ranks: Tensor; readonly predictions: Tensor }
->;
+/** Loss and answers of a batch, and what the next one goes on from. */
+export interface Evaluated {
+  /** Mean loss, [], and the model's answers. */
+  readonly result: Readonly<Record<string, Tensor>>;
+  /** What the model carries; `{}` for nothing. */
+  readonly carried: Tree;
+}
 
-/** The function that evaluates a batch; compile it once for a model. */
-export function evaluator(device: Device, model: NextLocation): Evaluation {
-  return compile(device, ({ params, statistics }: Initial, batch: NextLocationBatch) => {
-    const [loss, { logits }] = model.loss(params, batch, { statistics });
-    return { loss, ...rank(logits, batch.target) };
-  }, { name: "evaluation" });
+/** Evaluates a model: what {@linkcode evaluator} makes. */
+export interface Evaluation<P extends Tree = Tree, S extends Tree = Tree, B extends Tree = Tree>
+  extends Disposable {
+  /** Loss and answers of a batch. */
+  run(weights: Weights<P, S>, batch: B, carried?: Tree): Evaluated;
+  /** What the model carries before the first batch, in GPU memory. */
+  start(batch: B): Tree;
+  /** What is right, from a batch on the host. */
+  targets(batch: B): Readonly<Record<string, HostTensor>>;
+}
+
+/** What evaluates a model; make it once. */
+export function evaluator<
+  P extends Tree,
+  S extends Tree,
+  B extends Tree,
+  O extends ModelOutput<S>,
+>(device: Device, model: Model<P, S, B, O>): Evaluation<P, S, B> {
+  const evaluate = compile(
+    device,
+    ({ params, statistics }: Weights<P, S>, batch: B, carried: Tree): Evaluated => {
+      const [loss, output] = model.loss(params, batch, { statistics, carried });
+      return {
+        result: { ...model.answers(output, batch), loss },
+        carried: output.carried ?? {},
+      };
+    },
+    { name: "evaluation" },
+  );
+  return {
+    run: (weights, batch, carried = {}) => evaluate(weights, batch, carried),
+    start: (batch) => put(device, model.carriedStart?.(batch) ?? {}),
+    targets: (batch) => model.targets(batch),
+    [Symbol.dispose]: () => evaluate[Symbol.dispose](),
+  };
+}
+
+/** What was read of a batch's results, with what is right. */
+export function answersOf(
+  { loss, ...answers }: Readonly<Record<string, HostTensor>>,
+  targets: Readonly<Record<string, HostTensor>>,
+): Answers {
+  const arrays = Object.entries({ ...targets, ...answers }).map(([name, { data }]) => [name, data]);
+  return { ...Object.fromEntries(arrays), loss: loss.data[0] };
 }
 
 /**
- * Evaluates a model on samples with targets, in their order.
+ * Evaluates a model on batches with targets, in their order.
  *
  * @param evaluation What `evaluator` made.
  * @param weights In GPU memory, best.
- * @returns Answers batch by batch, for `scores`.
+ * @returns Answers batch by batch, for scores.
  * @throws What `signal` was aborted with.
  */
-export async function evaluate(
-  evaluation: Evaluation,
-  model: NextLocation,
-  weights: Initial,
-  samples: readonly Sample[],
-  { batchSize, onBatch, signal }: EvaluateOptions,
-): Promise<readonly ScoredBatch[]> {
-  const answers: ScoredBatch[] = [];
-  let pending: { target: HostTensor; result: ReturnType<Evaluation> }[] = [];
+export async function evaluate<
+  P extends Tree,
+  S extends Tree,
+  B extends Tree,
+>(
+  evaluation: Evaluation<P, S, B>,
+  weights: Weights<P, S>,
+  batches: Iterable<B>,
+  { onBatch, signal }: EvaluateOptions = {},
+): Promise<readonly Answers[]> {
+  const answers: Answers[] = [];
+  let pending: { targets: Readonly<Record<string, HostTensor>>; result: Evaluated["result"] }[] =
+    [];
+  let carried: Tree | undefined;
   const collect = async (): Promise<void> => {
     const results = await read(pending.map(({ result }) => result));
-    results.forEach(({ loss, ranks, predictions }, i) => {
-      answers.push({
-        targets: pending[i].target.data,
-        ranks: ranks.data,
-        predictions: predictions.data,
-        loss: loss.data[0],
-      });
-    });
+    answers.push(...results.map((result, i) => answersOf(result, pending[i].targets)));
     dispose(pending.map(({ result }) => result));
     pending = [];
   };
   let done = 0;
-  for (const part of batches(samples, { batchSize })) {
-    const batch = model.batch(part);
-    const { loss, ranks, predictions } = evaluation(weights, batch);
-    pending.push({ target: batch.target, result: { loss, ranks, predictions } });
-    if (pending.length === READ_BATCHES) await collect();
-    onBatch?.(++done);
-    await pause();
-    if (signal?.aborted) {
-      dispose(pending.map(({ result }) => result));
-      signal.throwIfAborted();
+  try {
+    for (const batch of batches) {
+      const before = carried ?? evaluation.start(batch);
+      const { result, carried: after } = evaluation.run(weights, batch, before);
+      dispose(before);
+      carried = after;
+      pending.push({ targets: evaluation.targets(batch), result });
+      if (pending.length === READ_BATCHES) await collect();
+      onBatch?.(++done);
+      await pause();
+      signal?.throwIfAborted();
     }
+    if (pending.length > 0) await collect();
+  } finally {
+    dispose(pending.map(({ result }) => result));
+    if (carried !== undefined) dispose(carried);
   }
-  if (pending.length > 0) await collect();
   return answers;
 }
 
 /**
- * Probabilities of every location for samples, targets or not.
+ * What people ask a model for, targets or not: probabilities of every place, say.
  *
- * @returns A function of weights and a batch that gives [B,V].
+ * @returns A function of weights and a batch.
  */
-export function predictor(
-  device: Device,
-  model: NextLocation,
-): Compiled<[Initial, NextLocationBatch], Tensor> {
+export function predictor<
+  P extends Tree,
+  S extends Tree,
+  B extends Tree,
+  O extends ModelOutput<S>,
+>(device: Device, model: Model<P, S, B, O>): Compiled<[Weights<P, S>, B], Tensor> {
   return compile(
     device,
-    ({ params, statistics }: Initial, batch: NextLocationBatch) =>
-      softmax(model.forward(params, batch, { statistics }).logits),
+    ({ params, statistics }: Weights<P, S>, batch: B) =>
+      model.prediction(model.forward(params, batch, { statistics })),
     { name: "prediction" },
   );
 }

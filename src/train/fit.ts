@@ -8,53 +8,41 @@ import { InputError } from "../core/errors.ts";
 import { foldIn, type Key, randomKey } from "../core/random.ts";
 import type { HostTensor } from "../core/tensor.ts";
 import { flatten, type Tree } from "../core/tree.ts";
-import { batches } from "../data/batches.ts";
+import type { Split } from "../data/read_samples.ts";
 import type { Device } from "../gpu/device.ts";
-import { type ScoredBatch, type Scores, scores } from "../metrics/scores.ts";
-import {
-  type Initial,
-  type NextLocation,
-  nextLocation,
-  type NextLocationBatch,
-} from "../models/next_location.ts";
+import type { BothScores } from "../metrics/scores.ts";
+import type { Model, Weights } from "../models/model.ts";
 import { adam } from "../optim/adam.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
 import { linearWarmupDecay } from "../optim/schedules.ts";
 import { sgd } from "../optim/sgd.ts";
 import { dispose, put, read } from "../plan/device_tensor.ts";
+import type { Answers, Splits, Task } from "../tasks/task.ts";
+import { taskOf } from "../tasks/tasks.ts";
 import type { Checkpoint, Progress } from "./checkpoint.ts";
-import type { Samples, SizedConfig } from "./data.ts";
 import { type Divergence, divergenceError, largestGradient } from "./divergence.ts";
 import { initialStopping, observe } from "./early_stopping.ts";
-import { evaluate, evaluator } from "./evaluate.ts";
+import { answersOf, evaluate, evaluator } from "./evaluate.ts";
+import type { CommonConfig } from "./keys.ts";
 import { pause } from "./pause.ts";
 import { disposeState, type StepResult, trainer } from "./step.ts";
 
-/** Scores over all targets and over known places. */
-export interface BothScores {
-  /** All targets. */
-  readonly all: Scores;
-  /** Targets of id 2 and up. */
-  readonly known: Scores;
-}
-
-/** Both scores of a split's answers. */
-export function bothScores(answers: readonly ScoredBatch[]): BothScores {
-  return { all: scores(answers), known: scores(answers, { known: true }) };
-}
-
-/** An epoch's results. */
-export interface Epoch {
+/** An epoch's results, with the model's scores. */
+export interface Epoch<S = BothScores> {
   /** From 1. */
   readonly epoch: number;
   /** Steps made so far. */
   readonly step: number;
   /** Rate of the epoch's last step. */
   readonly learningRate: number;
+  /** Mean over the epoch's batches of the loss as they were trained on. */
+  readonly trainLoss: number;
   /** Over the epoch's batches as they were trained on. */
-  readonly train: BothScores;
+  readonly train: S;
+  /** Mean over batches of the validation loss after the epoch. */
+  readonly validationLoss: number;
   /** After the epoch. */
-  readonly validation: BothScores;
+  readonly validation: S;
   /** Whether the validation loss is the best so far. */
   readonly improved: boolean;
   /** What early stopping decided. */
@@ -64,15 +52,17 @@ export interface Epoch {
 }
 
 /** Running results within an epoch. */
-export interface Interval {
+export interface Interval<S = BothScores> {
   /** From 1. */
   readonly epoch: number;
   /** Steps made so far. */
   readonly step: number;
   /** Rate of the last step. */
   readonly learningRate: number;
+  /** Mean over the epoch's batches so far of the loss. */
+  readonly trainLoss: number;
   /** Over the epoch's batches so far. */
-  readonly train: BothScores;
+  readonly train: S;
 }
 
 /** Going back to a checkpoint. */
@@ -88,39 +78,41 @@ export interface Rewind {
 }
 
 /** What goes on, for progress and logs. */
-export interface FitEvents {
+export interface FitEvents<S = BothScores> {
   /** Before an epoch, or a pass over validation or test samples, of so many batches. */
   readonly onPass?: (name: string, total: number) => void;
   /** After each batch of the pass; the loss is the running mean, where known. */
   readonly onBatch?: (done: number, loss?: number) => void;
   /** Every `printStep` steps. */
-  readonly onInterval?: (interval: Interval) => void;
+  readonly onInterval?: (interval: Interval<S>) => void;
   /** After an epoch and its validation. */
-  readonly onEpoch?: (epoch: Epoch) => void;
+  readonly onEpoch?: (epoch: Epoch<S>) => void;
   /** A state to go on from, every `checkpointStep` steps, after each epoch, and when ended. */
   readonly onCheckpoint?: (checkpoint: Checkpoint) => Promise<void>;
   /** The loss was not finite, and training goes on from the last checkpoint at half the rate. */
   readonly onRewind?: (rewind: Rewind) => void;
   /** New best weights, on the host. */
-  readonly onBest?: (weights: Initial, step: number) => Promise<void>;
+  readonly onBest?: (weights: Weights, step: number) => Promise<void>;
 }
 
 /** Results of a training. */
-export interface FitResult {
+export interface FitResult<S = BothScores> {
   /** Every epoch, in order. */
-  readonly epochs: readonly Epoch[];
+  readonly epochs: readonly Epoch<S>[];
   /** The epoch with the best validation loss, from 1. */
   readonly bestEpoch: number;
   /** Best weights, on the host. */
-  readonly weights: Initial;
-  /** With the best weights. */
-  readonly test: BothScores;
+  readonly weights: Weights;
+  /** Answers to the test, by the best weights. */
+  readonly testAnswers: readonly Answers[];
+  /** Scores of the test, by the best weights. */
+  readonly test: S;
   /** Seconds that it took, without what was lost between checkpoint and end. */
   readonly seconds: number;
 }
 
 /** The optimizer of a configuration. */
-export function optimizerOf(config: SizedConfig): Optimizer<Tree> {
+export function optimizerOf(config: CommonConfig): Optimizer<Tree> {
   const { weightDecay, clipNorm: maxNorm, beta1, beta2, momentum } = config;
   return config.optimizer === "Adam"
     ? adam({ beta1, beta2, weightDecay, maxNorm })
@@ -128,19 +120,24 @@ export function optimizerOf(config: SizedConfig): Optimizer<Tree> {
 }
 
 /**
- * Checks that the training samples make batches.
+ * Checks that the training data make batches.
  *
- * @throws {InputError} If they are fewer than a batch holds, or a batch holds only one.
+ * @throws {InputError} If they are fewer than a batch holds, or a batch holds too few.
  */
-export function checkBatchSize({ batchSize }: SizedConfig, { train }: Samples): void {
-  if (batchSize > train.length) {
+export function checkBatchSize(config: CommonConfig, { train }: Pick<Splits, "train">): void {
+  const task = taskOf(config), { batchSize } = config;
+  const { leastBatch = 1 } = task;
+  if (task.batchCount(config, train, true) < 1) {
     throw new InputError(
-      `training.batch_size is ${batchSize}, but there are only ${train.length} training samples: ` +
-        "give at most that",
+      `training.batch_size is ${batchSize}, but there are only ${
+        task.elements(train).length
+      } training samples: give at most that`,
     );
   }
-  if (batchSize < 2) {
-    throw new InputError("training.batch_size is 1: batch normalization needs at least 2 to train");
+  if (batchSize < leastBatch) {
+    throw new InputError(
+      `training.batch_size is ${batchSize}: batch normalization needs at least ${leastBatch} to train`,
+    );
   }
 }
 
@@ -173,24 +170,25 @@ const firstProgress: Progress = {
 };
 
 /**
- * Trains the next-location model by a configuration and tests it. The same configuration, data and
+ * Trains the model of a configuration and tests it. The same configuration, data and
  * adapter give the same result, bit for bit, also when training is ended and goes on from a
  * checkpoint.
  *
  * @throws {InputError} As {@linkcode checkBatchSize}, or if the loss is no longer finite.
  * @throws What `signal` was aborted with, after a last checkpoint.
  */
-export async function fit(
+export async function fit<S = BothScores>(
   device: Device,
-  config: SizedConfig,
-  samples: Samples,
-  events: FitEvents = {},
+  config: CommonConfig,
+  samples: Splits,
+  events: FitEvents<S> = {},
   { from, signal }: FitOptions = {},
-): Promise<FitResult> {
+): Promise<FitResult<S>> {
   checkBatchSize(config, samples);
-  const { batchSize, patience } = config;
-  const steps = Math.floor(samples.train.length / batchSize);
-  const model = nextLocation(config);
+  const { patience } = config;
+  const task = taskOf(config) as Task<CommonConfig, unknown, Tree, S>;
+  const steps = task.batchCount(config, samples.train, true);
+  const model = task.model(config);
   const key = randomKey(config.seed);
   using training = trainer(device, model, optimizerOf(config));
   using evaluation = evaluator(device, model);
@@ -203,7 +201,7 @@ export async function fit(
   let { progress, best } = saved;
   let answers = [...saved.answers];
   let state = training.init(saved.weights, foldIn(key, 1), saved);
-  let pending: { targets: HostTensor; result: StepResult }[] = [];
+  let pending: { targets: Readonly<Record<string, HostTensor>>; result: StepResult }[] = [];
   let clock = performance.now();
 
   const rateOf = (step: number): number =>
@@ -217,23 +215,15 @@ export async function fit(
       epochSeconds: progress.epochSeconds + seconds,
     };
   };
-  const runningLoss = (): number | undefined =>
-    answers.length === 0
-      ? undefined
-      : answers.reduce((sum, { loss }) => sum + loss!, 0) / answers.length;
 
   /** Reads the results of the steps since the last time. */
   const collect = async (): Promise<Divergence | undefined> => {
     const results = await read(pending.map(({ result }) => result));
     const first = state.step - results.length + 1;
-    for (const [i, { loss, ranks, predictions }] of results.entries()) {
-      if (!Number.isFinite(loss.data[0])) return { step: first + i, loss: loss.data[0] };
-      answers.push({
-        targets: pending[i].targets.data,
-        ranks: ranks.data,
-        predictions: predictions.data,
-        loss: loss.data[0],
-      });
+    for (const [i, result] of results.entries()) {
+      const loss = result.loss.data[0];
+      if (!Number.isFinite(loss)) return { step: first + i, loss };
+      answers.push(answersOf(result, pending[i].targets));
     }
     dispose(pending.map(({ result }) => result));
     pending = [];
@@ -243,34 +233,32 @@ export async function fit(
     const diverged = await collect();
     if (diverged !== undefined) return diverged;
     const weights = await read(weightsOf(state));
-    const optimizer = await read(state.optimizer);
-    if (!isFinite([weights, optimizer])) return { step: state.step };
+    const [optimizer, carried] = await read([state.optimizer, state.carried]);
+    if (!isFinite([weights, optimizer, carried])) return { step: state.step };
     tick();
     const { step, learningRate } = state;
     progress = { ...progress, step, learningRate };
-    saved = { progress, weights, optimizer, best, answers: [...answers] };
+    const held = model.carriedStart === undefined ? {} : { carried };
+    saved = { progress, weights, optimizer, ...held, best, answers: [...answers] };
     await events.onCheckpoint?.(saved);
   };
 
   const pass = async (
     name: string,
-    weights: Initial,
-    part: Samples["train"],
-  ): Promise<readonly ScoredBatch[]> => {
-    events.onPass?.(name, Math.ceil(part.length / batchSize));
-    return await evaluate(evaluation, model, weights, part, {
-      batchSize,
+    weights: Weights,
+    split: Split,
+  ): Promise<readonly Answers[]> => {
+    events.onPass?.(name, task.batchCount(config, samples[split], false));
+    return await evaluate(evaluation, weights, task.batches(config, samples[split]), {
       signal,
       onBatch: (done) => events.onBatch?.(done),
     });
   };
 
   /** The batches of the running epoch that are still to be trained on. */
-  const batchesLeft = (): IteratorObject<NextLocationBatch> => {
+  const batchesLeft = (): IteratorObject<Tree> => {
     const shuffle = foldIn(foldIn(key, 2), progress.epoch);
-    return batches(samples.train, { batchSize, key: shuffle, dropLast: true })
-      .drop(progress.done)
-      .map((part) => model.batch(part));
+    return task.batches(config, samples.train, shuffle).drop(progress.done);
   };
 
   /** The rest of the running epoch's steps. */
@@ -278,17 +266,19 @@ export async function fit(
     const { epoch } = progress;
     events.onPass?.(`epoch ${epoch}`, steps);
     for (const batch of batchesLeft()) {
+      if (progress.done === 0) state = training.restart(state, batch);
       state = training.step({ ...state, learningRate: rateOf(state.step) }, batch);
-      pending.push({ targets: batch.target, result: state.result! });
+      pending.push({ targets: model.targets(batch), result: state.result! });
       const done = progress.done + 1;
       progress = { ...progress, done };
       if (done % config.printStep === 0 || done === steps) {
         const diverged = await collect();
         if (diverged !== undefined) return diverged;
         const { step, learningRate } = state;
-        events.onInterval?.({ epoch, step, learningRate, train: bothScores(answers) });
+        const train = task.score(answers);
+        events.onInterval?.({ epoch, step, learningRate, trainLoss: lossOf(answers), train });
       }
-      events.onBatch?.(done, runningLoss());
+      events.onBatch?.(done, answers.length === 0 ? undefined : lossOf(answers));
       await pause();
       const due = config.checkpointStep > 0 && state.step % config.checkpointStep === 0;
       if (due && done < steps || signal?.aborted) {
@@ -303,20 +293,19 @@ export async function fit(
   const closeEpoch = async (): Promise<Divergence | undefined> => {
     const { epoch } = progress;
     const { step, learningRate } = state;
-    const train = bothScores(answers);
-    let validation: BothScores;
+    const trainLoss = lossOf(answers), train = task.score(answers);
+    let validated: readonly Answers[];
     try {
-      validation = bothScores(await pass("validation", weightsOf(state), samples.validation));
+      validated = await pass("validation", weightsOf(state), "validation");
     } catch (error) {
       // Validation changes nothing, so that a checkpoint may still be made.
       if (signal?.aborted) await save();
       throw error;
     }
-    const { state: stopping, improved, action } = observe(
-      progress.stopping,
-      validation.all.loss!,
-      { patience },
-    );
+    const validationLoss = lossOf(validated), validation = task.score(validated);
+    const { state: stopping, improved, action } = observe(progress.stopping, validationLoss, {
+      patience,
+    });
     if (improved) {
       best = await read(weightsOf(state));
       progress = { ...progress, bestEpoch: epoch, bestStep: step };
@@ -324,7 +313,10 @@ export async function fit(
     }
     tick();
     const seconds = progress.epochSeconds;
-    const result = { epoch, step, learningRate, train, validation, improved, action, seconds };
+    const result: Epoch<S> = {
+      ...{ epoch, step, learningRate, trainLoss, train, validationLoss, validation },
+      ...{ improved, action, seconds },
+    };
     events.onEpoch?.(result);
     answers = [];
     progress = {
@@ -354,7 +346,8 @@ export async function fit(
     progress = { ...saved.progress, seconds, rewinds, rateFactor };
     state = training.init(saved.weights, foldIn(key, 1), saved);
     if (config.onNan === "stop" || rewinds === MAX_REWINDS) {
-      const replay = { training, state, batches: batchesLeft(), rateOf };
+      const restart = progress.done === 0;
+      const replay = { training, state, batches: batchesLeft(), restart, rateOf };
       const culprit = await largestGradient(device, model, replay, diverged.step);
       throw divergenceError(diverged, rate, culprit, config.onNan === "stop" ? undefined : rewinds);
     }
@@ -375,32 +368,40 @@ export async function fit(
     throw new InputError("the validation loss was never a finite number: lower optimiser.lr");
   }
   const weights = upload(device, best);
-  const test = bothScores(await pass("test", weights, samples.test));
+  const testAnswers = await pass("test", weights, "test");
   dispose([weights.params, weights.statistics]);
   tick();
   const { epochs, bestEpoch, seconds } = progress;
-  return { epochs, bestEpoch, weights: best, test, seconds };
+  return {
+    epochs: epochs as readonly Epoch<S>[],
+    ...{ bestEpoch, weights: best, testAnswers, test: task.score(testAnswers), seconds },
+  };
 }
 
 /** The state before the first step. */
-function firstCheckpoint(config: SizedConfig, model: NextLocation, key: Key): Checkpoint {
+function firstCheckpoint(config: CommonConfig, model: Model, key: Key): Checkpoint {
   const weights = model.init(foldIn(key, 0));
   const optimizer = optimizerOf(config).init(weights.params);
   return { progress: firstProgress, weights, optimizer, answers: [] };
+}
+
+/** The mean over batches of their loss. */
+function lossOf(answers: readonly Answers[]): number {
+  return answers.reduce((sum, { loss }) => sum + loss!, 0) / answers.length;
 }
 
 function isFinite(tree: Tree): boolean {
   return flatten(tree).every(({ leaf }) => (leaf as HostTensor).data.every(Number.isFinite));
 }
 
-function weightsOf({ params, statistics }: Initial): Initial {
+function weightsOf({ params, statistics }: Weights): Weights {
   return { params, statistics };
 }
 
 /** Weights in GPU memory. */
-export function upload(device: Device, { params, statistics }: Initial): Initial {
-  return {
-    params: put(device, params),
-    statistics: put(device, statistics),
-  };
+export function upload<P extends Tree, S extends Tree>(
+  device: Device,
+  { params, statistics }: Weights<P, S>,
+): Weights<P, S> {
+  return { params: put(device, params), statistics: put(device, statistics) };
 }

@@ -1,20 +1,22 @@
 import { dirname } from "node:path";
 import { InputError } from "../core/errors.ts";
 import { PARTIAL, syncDirectory, writeWholeFile } from "../core/whole_file.ts";
+import type { Answers } from "../tasks/task.ts";
+import { taskOf } from "../tasks/tasks.ts";
 import {
   type Checkpoint,
   encodeCheckpoint,
   readCheckpoint,
   type StoredCheckpoint,
 } from "./checkpoint.ts";
-import { type Config, dataName, formatConfig, parseConfig, readConfig } from "./config.ts";
+import { type CommonConfig, dataName, formatConfig, parseConfig, readConfig } from "./config.ts";
 
 /** A directory that holds a training run. */
 export interface RunDirectory {
   /** The directory. */
   readonly path: string;
   /** The run's configuration. */
-  readonly config: Config;
+  readonly config: CommonConfig;
 }
 
 /** The files of a run directory. */
@@ -48,7 +50,7 @@ export interface ClaimRunOptions {
  * @returns Its path.
  * @throws {InputError} If the directory has files in it or cannot be made.
  */
-export async function claimRun(config: Config, options: ClaimRunOptions): Promise<string> {
+export async function claimRun(config: CommonConfig, options: ClaimRunOptions): Promise<string> {
   const { out, now = new Date() } = options;
   const path = out === undefined
     ? await makeNewDirectory(`runs/${dataName(config)}_${formatTime(now)}`)
@@ -176,7 +178,7 @@ async function refuseLinks(run: RunDirectory): Promise<void> {
 /** What a checkpoint was made of, which must be the same when training goes on. */
 export interface Origin {
   /** The configuration. */
-  readonly config: Config;
+  readonly config: CommonConfig;
   /** What `fingerprint` says of the samples. */
   readonly data: string;
   /** The adapter and the release of this library: others give other bits. */
@@ -265,12 +267,9 @@ export async function loadCheckpoint(
       if (!Number.isSafeInteger(metricsBytes) || metricsBytes < 0 || config === undefined) {
         throw new InputError(`${file}: is damaged: it does not say what it was made of`);
       }
-      return {
-        ...stored,
-        file,
-        metricsBytes,
-        origin: { config: parseConfig(config, file), data, environment },
-      };
+      const origin = { config: parseConfig<CommonConfig>(config, file), data, environment };
+      checkAnswers(origin.config, stored.answers, file);
+      return { ...stored, file, metricsBytes, origin };
     } catch (error) {
       onDamaged(asInputError(error, `cannot read the checkpoint ${file}`).message);
     }
@@ -282,6 +281,15 @@ export async function loadCheckpoint(
         fileOf(run, "config")
       }`,
   );
+}
+
+/** Whoever can write a checkpoint can make its checksum fit: its answers must be such as can be scored. */
+function checkAnswers(config: CommonConfig, answers: readonly Answers[], file: string): void {
+  try {
+    taskOf(config).score(answers);
+  } catch (error) {
+    throw new InputError(`${file}: is damaged: its answers cannot be scored`, { cause: error });
+  }
 }
 
 /**

@@ -7,17 +7,18 @@ import { foldIn, type Key } from "../core/random.ts";
 import type { Tensor } from "../core/tensor.ts";
 import type { Tree } from "../core/tree.ts";
 import type { Device } from "../gpu/device.ts";
-import type { Initial, NextLocation, NextLocationBatch } from "../models/next_location.ts";
-import { rank } from "../ops/rank.ts";
+import type { Model, ModelOutput, Weights } from "../models/model.ts";
 import { valueAndGrad } from "../ops/gradient.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
 import { compile } from "../plan/compile.ts";
 import { dispose, put } from "../plan/device_tensor.ts";
 
 /** Everything that training goes on from. */
-export interface TrainState extends Initial {
+export interface TrainState<P extends Tree = Tree, S extends Tree = Tree> extends Weights<P, S> {
   /** What the optimizer remembers. */
   readonly optimizer: Tree;
+  /** What the model carries from batch to batch; `{}` for one that carries nothing. */
+  readonly carried: Tree;
   /** Steps made. */
   readonly step: number;
   /** Rate of the next step. */
@@ -28,36 +29,44 @@ export interface TrainState extends Initial {
   readonly result?: StepResult;
 }
 
-/** What a step computed besides the new state, in GPU memory. */
-export interface StepResult {
+/**
+ * What a step computed besides the new state, in GPU memory: the mean loss of the batch, [], and the
+ * model's answers.
+ */
+export type StepResult = Readonly<Record<string, Tensor>> & {
   /** Mean loss of the batch, []. */
   readonly loss: Tensor;
-  /** Rank of each target, `u32[B]`. */
-  readonly ranks: Tensor;
-  /** First choice for each sample, `u32[B]`. */
-  readonly predictions: Tensor;
+};
+
+/** Where a training goes on, on the host. */
+export interface TrainStart {
+  /** What the optimizer remembers. */
+  readonly optimizer: Tree;
+  /** What the model carries; absent for nothing. */
+  readonly carried?: Tree;
+  /** Where training is. */
+  readonly progress: { readonly step: number; readonly learningRate: number };
 }
 
 /** A reducer over training states. */
-export interface Trainer extends Disposable {
+export interface Trainer<P extends Tree = Tree, S extends Tree = Tree, B extends Tree = Tree>
+  extends Disposable {
   /**
    * The state before the first step, or the one to go on from; copies everything to the GPU.
    *
-   * @param from What the optimizer remembers and where training is, on the host.
+   * @param from Where training is.
    */
-  readonly init: (
-    initial: Initial,
-    key: Key,
-    from?: {
-      readonly optimizer: Tree;
-      readonly progress: { readonly step: number; readonly learningRate: number };
-    },
-  ) => TrainState;
+  init(weights: Weights<P, S>, key: Key, from?: TrainStart): TrainState<P, S>;
+  /**
+   * The state with what the model carries at the start of an epoch, before its first batch; the same
+   * for a model that carries nothing.
+   */
+  restart(state: TrainState<P, S>, batch: B): TrainState<P, S>;
   /**
    * One step on a batch. The new state takes over the old one's GPU memory: parameters, statistics
    * and moments of the old state can no longer be used, and say so.
    */
-  readonly step: (state: TrainState, batch: NextLocationBatch) => TrainState;
+  step(state: TrainState<P, S>, batch: B): TrainState<P, S>;
 }
 
 /**
@@ -80,37 +89,44 @@ export interface Trainer extends Disposable {
  * console.log((await read(state.result!.loss)).data[0]);
  * ```
  */
-export function trainer<S extends Tree>(
+export function trainer<
+  P extends Tree,
+  S extends Tree,
+  B extends Tree,
+  O extends ModelOutput<S>,
+  M extends Tree,
+>(
   device: Device,
-  model: NextLocation,
-  optimizer: Optimizer<S>,
-): Trainer {
+  model: Model<P, S, B, O>,
+  optimizer: Optimizer<M>,
+): Trainer<P, S, B> {
   const step = compile(
     device,
     (
-      { params, statistics }: Initial,
+      { params, statistics }: Weights<P, S>,
       memory: Tree,
-      batch: NextLocationBatch,
+      carried: Tree,
+      batch: B,
       key: Tensor,
       learningRate: number,
     ) => {
       const [[loss, output], grads] = valueAndGrad(
-        (p: Initial["params"]) => model.loss(p, batch, { statistics, key }),
+        (p: P) => model.loss(p, batch, { statistics, key, carried }),
         { hasAux: true },
       )(params);
-      const [next, remembered] = optimizer.step(grads, memory as S, params, learningRate);
-      const { ranks, predictions } = rank(output.logits, batch.target);
+      const [next, remembered] = optimizer.step(grads, memory as M, params, learningRate);
       return {
         params: next,
         statistics: output.statistics,
         optimizer: remembered,
-        result: { loss, ranks, predictions },
+        carried: output.carried ?? {},
+        result: { ...model.answers(output, batch), loss },
       };
     },
-    { donate: [0, 1], name: "the training step" },
+    { donate: [0, 1, 2], name: "the training step" },
   );
   return {
-    init({ params, statistics }, key, from): TrainState {
+    init({ params, statistics }, key, from): TrainState<P, S> {
       const memory = from?.optimizer ?? optimizer.init(params);
       return Object.freeze({
         params: put(device, params),
@@ -120,16 +136,23 @@ export function trainer<S extends Tree>(
           Object.entries(memory as Record<string, Tree>)
             .map(([name, part]) => [name, put(device, part)]),
         ),
+        carried: put(device, from?.carried ?? {}),
         step: from?.progress.step ?? 0,
         learningRate: from?.progress.learningRate ?? 0,
         key,
       });
     },
-    step(state: TrainState, batch: NextLocationBatch): TrainState {
-      const { params, statistics, optimizer, learningRate, key } = state;
+    restart(state, batch): TrainState<P, S> {
+      if (model.carriedStart === undefined) return state;
+      dispose(state.carried);
+      return Object.freeze({ ...state, carried: put(device, model.carriedStart(batch)) });
+    },
+    step(state, batch): TrainState<P, S> {
+      const { params, statistics, optimizer, carried, learningRate, key } = state;
       const next = step(
         { params, statistics },
         optimizer,
+        carried,
         batch,
         foldIn(key, state.step),
         learningRate,
@@ -141,6 +164,6 @@ export function trainer<S extends Tree>(
 }
 
 /** Frees the GPU memory of a state. */
-export function disposeState({ params, statistics, optimizer, result }: TrainState): void {
-  dispose([params, statistics, optimizer, result]);
+export function disposeState({ params, statistics, optimizer, carried, result }: TrainState): void {
+  dispose([params, statistics, optimizer, carried, result]);
 }

@@ -165,7 +165,7 @@ function evaluateSession(device: Device, work: ModelWork): Session {
       const start = performance.now();
       const pending: Tensor[] = [];
       for (let i = 0; i < steps; i++) {
-        const results = evaluation(weights as never, prepared[i % prepared.length]);
+        const results = evaluation.run(weights as never, prepared[i % prepared.length]).result;
         pending.push(...Object.values(results) as Tensor[]);
       }
       await read(pending);

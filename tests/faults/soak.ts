@@ -39,7 +39,7 @@ const { config, samples } = await loadData(
 using device = await openDevice();
 const run = { path: await claimRun(config, { out: `${folder}/run` }), config };
 await startRun(run, {});
-const origin = { config, data: fingerprint(samples), environment: "soak" };
+const origin = { config, data: fingerprint(config, samples), environment: "soak" };
 const mebibytes = (bytes: number): string => (bytes / 2 ** 20).toFixed(1);
 let seen = 0;
 let checkpoints = 0;

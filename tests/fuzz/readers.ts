@@ -23,6 +23,7 @@ import { readPlaces } from "../../src/data/read_places.ts";
 import { readSamples, writeSamples } from "../../src/data/read_samples.ts";
 import { readSequences } from "../../src/data/read_sequences.ts";
 import { formatSample, parseSample, type Sample } from "../../src/data/samples.ts";
+import { bothScores, type ScoredBatch } from "../../src/metrics/scores.ts";
 import type { Initial } from "../../src/models/next_location.ts";
 import {
   type Checkpoint,
@@ -30,7 +31,6 @@ import {
   encodeCheckpoint,
   type Progress,
 } from "../../src/train/checkpoint.ts";
-import { bothScores } from "../../src/train/fit.ts";
 import { loadCheckpoint } from "../../src/train/run_directory.ts";
 import { defaultConfig, formatConfig, parseConfig, readConfig } from "../../src/train/config.ts";
 import {
@@ -211,7 +211,12 @@ const checkpoint: Checkpoint = {
   weights: checkpointWeights,
   optimizer: moments,
   best: checkpointWeights,
-  answers: [1, 2].map((loss) => ({ targets: [3, 1], ranks: [1, 20], predictions: [3, 4], loss })),
+  answers: [1, 2].map((loss) => ({
+    targets: Uint32Array.of(3, 1),
+    ranks: Uint32Array.of(1, 20),
+    predictions: Uint32Array.of(3, 4),
+    loss,
+  })),
 };
 const labels = { config: formatConfig(defaultConfig), data: "0", environment: "x" };
 const wholeCheckpoint = await encodeCheckpoint(checkpoint, { ...labels, metrics_bytes: "5" });
@@ -277,7 +282,7 @@ async function checkCheckpoint(path: string): Promise<void> {
   const read = found.fit(checkpointWeights, moments);
   const again = await decodeCheckpoint(await encodeCheckpoint(read, found.labels), "again");
   assertEquals(again.fit(checkpointWeights, moments), read);
-  assert(bothScores(read.answers).all.count >= 0);
+  assert(bothScores(read.answers as readonly ScoredBatch[]).all.count >= 0);
   assert(Number.isSafeInteger(found.metricsBytes) && found.metricsBytes >= 0);
 }
 
