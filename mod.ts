@@ -44,6 +44,7 @@ export {
 export { compile, type Compiled, type CompileOptions, run } from "./src/plan/compile.ts";
 export { dispose, type HostTree, put, read } from "./src/plan/device_tensor.ts";
 
+export { type Attention, attention, type AttentionOptions } from "./src/ops/attention.ts";
 export {
   type BatchNorm,
   batchNorm,
@@ -52,6 +53,7 @@ export {
 } from "./src/ops/batch_norm.ts";
 export { add, mul, sub } from "./src/ops/binary.ts";
 export { concat } from "./src/ops/concat.ts";
+export { conv1d } from "./src/ops/conv1d.ts";
 export { crossEntropy, type CrossEntropyOptions } from "./src/ops/cross_entropy.ts";
 export { dropout } from "./src/ops/dropout.ts";
 export { globalNorm } from "./src/ops/global_norm.ts";
@@ -65,6 +67,11 @@ export {
   type LstmResult,
   type LstmState,
 } from "./src/ops/lstm.ts";
+export { lastStep, maxOverTime, meanOverTime } from "./src/ops/pool.ts";
+export {
+  positionalEncoding,
+  type PositionalEncodingOptions,
+} from "./src/ops/positional_encoding.ts";
 export { rank, type Ranking } from "./src/ops/rank.ts";
 export { scale } from "./src/ops/scale.ts";
 export { slice } from "./src/ops/slice.ts";
@@ -77,6 +84,7 @@ export { reshape } from "./src/ops/view.ts";
 
 export * from "./src/nn/init.ts";
 export * from "./src/nn/lstm_layers.ts";
+export * from "./src/nn/mean_squared_error.ts";
 
 export {
   adam,

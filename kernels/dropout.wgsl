@@ -1,7 +1,7 @@
-// y[i] = x[i] SCALE where u[i] >= THRESHOLD, else x[i] 0, so that NaN and infinity are not hidden
+// y[i] = x[i] KEEP where u[i] >= THRESHOLD, else x[i] 0, so that NaN and infinity are not hidden
 //
 //   u[4c + j] = word j of philox(key, (c, 0, 0, 0))
-//   THRESHOLD = rate 2³², SCALE = 1 / (1 - rate)
+//   THRESHOLD = rate 2³², KEEP = 1 / (1 - rate)
 //
 // Backward is the same function of dy: the mask is computed again. Inverted dropout: Srivastava,
 // Hinton, Krizhevsky, Sutskever, Salakhutdinov 2014.
@@ -25,6 +25,6 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   let i = 4u * (id.y * 65535u * 64u + id.x);
   let block = (first_element() + i) / 4u;
   let u = philox(vec2u(key[0], key[1]), vec4u(block, 0u, 0u, 0u));
-  let value = x_at(i) * select(vec4f(0.0), vec4f(SCALE), u >= vec4u(THRESHOLD));
+  let value = x_at(i) * select(vec4f(0.0), vec4f(KEEP), u >= vec4u(THRESHOLD));
   y_set(first_element() + i, value, select(0u, min(4u, element_count() - i), i < element_count()));
 }

@@ -21,12 +21,19 @@ import activations from "./activations.wgsl" with { type: "text" };
 import adam from "./adam.wgsl" with { type: "text" };
 import adamWindowed from "./adam_windowed.wgsl" with { type: "text" };
 import adamFactors from "./adam_factors.wgsl" with { type: "text" };
+import attention from "./attention.wgsl" with { type: "text" };
+import attentionBackward from "./attention_backward.wgsl" with { type: "text" };
+import attentionBackwardKeys from "./attention_backward_keys.wgsl" with { type: "text" };
+import attentionWeights from "./attention_weights.wgsl" with { type: "text" };
 import binary from "./binary.wgsl" with { type: "text" };
+import conv1d from "./conv1d.wgsl" with { type: "text" };
+import conv1dBackward from "./conv1d_backward.wgsl" with { type: "text" };
 import copyColumns from "./copy_columns.wgsl" with { type: "text" };
 import dropout from "./dropout.wgsl" with { type: "text" };
 import gatherRows from "./gather_rows.wgsl" with { type: "text" };
 import globalNorm from "./global_norm.wgsl" with { type: "text" };
 import globalNormTotal from "./global_norm_total.wgsl" with { type: "text" };
+import heads from "./heads.wgsl" with { type: "text" };
 import linear from "./linear.wgsl" with { type: "text" };
 import linearWindowed from "./linear_windowed.wgsl" with { type: "text" };
 import linearBackwardInput from "./linear_backward_input.wgsl" with { type: "text" };
@@ -57,6 +64,8 @@ import crossEntropyMean from "./cross_entropy_mean.wgsl" with { type: "text" };
 import layerNorm from "./layer_norm.wgsl" with { type: "text" };
 import layerNormBackward from "./layer_norm_backward.wgsl" with { type: "text" };
 import layerNormBackwardWeight from "./layer_norm_backward_weight.wgsl" with { type: "text" };
+import pool from "./pool.wgsl" with { type: "text" };
+import poolBackward from "./pool_backward.wgsl" with { type: "text" };
 import rank from "./rank.wgsl" with { type: "text" };
 import softmax from "./softmax.wgsl" with { type: "text" };
 import take from "./take.wgsl" with { type: "text" };
@@ -69,12 +78,19 @@ const files: Readonly<Record<string, string>> = {
   adam,
   adam_factors: adamFactors,
   adam_windowed: adamWindowed,
+  attention,
+  attention_backward: attentionBackward,
+  attention_backward_keys: attentionBackwardKeys,
+  attention_weights: attentionWeights,
   binary,
+  conv1d,
+  conv1d_backward: conv1dBackward,
   copy_columns: copyColumns,
   dropout,
   gather_rows: gatherRows,
   global_norm: globalNorm,
   global_norm_total: globalNormTotal,
+  heads,
   linear,
   linear_windowed: linearWindowed,
   linear_backward_input: linearBackwardInput,
@@ -86,6 +102,8 @@ const files: Readonly<Record<string, string>> = {
   lstm_backward: lstmBackward,
   lstm_backward_windowed: lstmBackwardWindowed,
   philox,
+  pool,
+  pool_backward: poolBackward,
   scale,
   sgd,
   split_key: splitKey,
@@ -238,7 +256,7 @@ function expandLines(lines: readonly string[], expansion: Expansion): string[] {
       const written = words[1] === "rows";
       out.push(rows(name, Number(binding), valueOf(columns, constants) % 4 === 0, written));
     } else if (words[1] === "include") {
-      out.push(files[words[2]]);
+      out.push(...expandLines(files[words[2]].split("\n"), expansion));
     } else {
       throw new SyntaxError(`The kernel has an unknown line: ${lines[at].trim()}`);
     }

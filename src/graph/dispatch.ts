@@ -31,14 +31,21 @@ export type BufferReference =
   | { readonly parts: readonly (readonly [number, number, number, number])[] }
   /** `vec4u` that changes with the iteration (see `Dispatch.each`). */
   | { readonly iteration: true }
-  /** Row numbers that follow from a packing: `u32[N]` or `u32[B]`. */
+  /** Numbers that follow from a packing: `u32[N]`, `vec4u[N]` or `u32[B]`. */
   | { readonly rowIndex: RowIndex; readonly of: TracedPacking };
 
 /**
- * Row numbers that follow from a packing. One for each packed row, 0xffffffff where there is none:
+ * Numbers that follow from a packing. A row number for each packed row, 0xffffffff where there is
+ * none:
  * - `previous`, `next`: packed row of the step before or after;
  * - `reversed`: packed row of the same sequence that is as far from its end as this one from its start;
- * - `starts`, `ends`: the sequence, in the caller's order, whose first or last step the row is.
+ * - `starts`, `ends`: the sequence, in the caller's order, whose first or last step the row is;
+ * - `places`: place of the row when sequences lie one after the other, in the caller's order;
+ * - `steps`: its time step, from 0.
+ *
+ * For each place of that order:
+ * - `sequential`: packed row;
+ * - `spans`: `vec4u(first place of its sequence, place after its last, sequence, 0)`.
  *
  * One for each sequence:
  * - `firsts`, `lasts`: packed row of the first or last step, in the caller's order;
@@ -50,6 +57,10 @@ export type RowIndex =
   | "reversed"
   | "starts"
   | "ends"
+  | "places"
+  | "steps"
+  | "sequential"
+  | "spans"
   | "firsts"
   | "lasts"
   | "order";
@@ -88,6 +99,8 @@ export interface Dispatch {
   readonly rows: Extent;
   /** Fewer rows than these are an error of the caller. */
   readonly leastRows?: number;
+  /** More time steps than these in the packing of `rows` are an error of the caller. */
+  readonly mostSteps?: number;
   /** Workgroups in x, y, z. */
   readonly grid: (iteration: Iteration) => readonly [number, number, number];
   /**

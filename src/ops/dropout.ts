@@ -3,15 +3,20 @@ import { type Node, type Operation, record, type Traced } from "../graph/graph.t
 import { elementwise, floats } from "./elementwise.ts";
 import { keyOf } from "./split_key.ts";
 
+/** Constants of kernels that keep what has a random word of at least THRESHOLD, times KEEP. */
+export function keepingAt(
+  rate: number,
+): { readonly THRESHOLD: number; readonly KEEP: { readonly f32: number } } {
+  // A word u is below rate 2³² just where u / 2³² is below rate.
+  const THRESHOLD = Math.min(Math.ceil(rate * 2 ** 32), 2 ** 32 - 1);
+  return { THRESHOLD, KEEP: { f32: 1 / (1 - rate) } };
+}
+
 const operation: Operation = {
   name: "dropout",
-  lower(node, target) {
-    const rate = Number(node.attributes.rate);
-    // A word u is below rate 2³² just where u / 2³² is below rate.
-    const threshold = Math.min(Math.ceil(rate * 2 ** 32), 2 ** 32 - 1);
-    const constants = { THRESHOLD: threshold, SCALE: { f32: 1 / (1 - rate) } };
-    return [elementwise("dropout", node, target, constants, [1])];
-  },
+  lower: (node, target) => [
+    elementwise("dropout", node, target, keepingAt(Number(node.attributes.rate)), [1]),
+  ],
   vjp(node: Node, [dy]: readonly (Traced | undefined)[]): readonly (Traced | undefined)[] {
     const [, key] = node.inputs;
     return dy === undefined ? [] : [dropout(dy, Number(node.attributes.rate), key) as Traced];

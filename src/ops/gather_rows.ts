@@ -1,19 +1,26 @@
-import type { Dispatch, Extent, RowIndex } from "../graph/dispatch.ts";
+import type { Dispatch, RowIndex } from "../graph/dispatch.ts";
 import {
   type Node,
   type Operation,
   record,
+  type Spec,
   type Traced,
   type TracedPacking,
 } from "../graph/graph.ts";
 import { elementGrid } from "./grid.ts";
+import { rowsOf } from "./rows.ts";
+
+/** Numbers of rows, none of them twice. */
+export type Gathered = Exclude<RowIndex, "steps" | "spans">;
 
 /** The index by which the gradient of rows gathered by another flows back. */
-function inverse(index: RowIndex, packed: boolean): RowIndex {
+function inverse(index: Gathered, packed: boolean): Gathered {
   const inverses = {
     previous: "next",
     next: "previous",
     reversed: "reversed",
+    sequential: "places",
+    places: "sequential",
     starts: "firsts",
     ends: "lasts",
     firsts: "starts",
@@ -24,29 +31,33 @@ function inverse(index: RowIndex, packed: boolean): RowIndex {
   return index === "firsts" && !packed ? "order" : inverses[index];
 }
 
+/** A dispatch that takes rows of input 0, x, into the only output, y. */
+export function gatherDispatch(x: Spec, y: Spec, rowIndex: RowIndex, of: TracedPacking): Dispatch {
+  const H = x.shape[1];
+  const rows = rowsOf(y);
+  return {
+    kernel: "gather_rows",
+    constants: { H },
+    bindings: [
+      { extent: rows, access: "uniform" },
+      { rowIndex, of, access: "read" },
+      { input: 0, access: "read" },
+      { output: 0, access: "write" },
+    ],
+    rows,
+    grid: ({ rows }) => elementGrid(rows * Math.ceil(H / 4)),
+  };
+}
+
 const operation: Operation = {
   name: "gather_rows",
-  lower({ inputs: [x], outputs: [y], attributes }: Node): readonly Dispatch[] {
-    const of = attributes.packing as TracedPacking;
-    const H = x.shape[1];
-    const rows: Extent = y.packing === undefined ? y.shape[0] : { packing: of };
-    return [{
-      kernel: "gather_rows",
-      constants: { H },
-      bindings: [
-        { extent: rows, access: "uniform" },
-        { rowIndex: attributes.index as RowIndex, of, access: "read" },
-        { input: 0, access: "read" },
-        { output: 0, access: "write" },
-      ],
-      rows,
-      grid: ({ rows }) => elementGrid(rows * Math.ceil(H / 4)),
-    }];
-  },
+  lower: ({ inputs: [x], outputs: [y], attributes }) => [
+    gatherDispatch(x, y, attributes.index as Gathered, attributes.packing as TracedPacking),
+  ],
   vjp({ inputs: [x], attributes }: Node, [dy]: readonly (Traced | undefined)[]) {
     if (dy === undefined) return [];
     const packed = x.packing !== undefined;
-    const back = inverse(attributes.index as RowIndex, packed);
+    const back = inverse(attributes.index as Gathered, packed);
     return [gatherRows(dy, back, attributes.packing as TracedPacking, packed)];
   },
 };
@@ -61,7 +72,7 @@ const operation: Operation = {
  */
 export function gatherRows(
   x: Traced,
-  index: RowIndex,
+  index: Gathered,
   packing: TracedPacking,
   packed = !["firsts", "lasts", "order"].includes(index),
 ): Traced {

@@ -1,5 +1,5 @@
 import { formatShape, type Tensor } from "../core/tensor.ts";
-import type { Binding, BufferReference, Dispatch, RowIndex } from "../graph/dispatch.ts";
+import type { Binding, BufferReference, Dispatch } from "../graph/dispatch.ts";
 import {
   type Node,
   type Operation,
@@ -10,7 +10,7 @@ import {
   type TracedPacking,
 } from "../graph/graph.ts";
 import { add } from "./binary.ts";
-import { gatherRows } from "./gather_rows.ts";
+import { type Gathered, gatherRows } from "./gather_rows.ts";
 import { linear, weightGradients } from "./linear.ts";
 import { scale } from "./scale.ts";
 import { transpose, transposeGroups } from "./transpose.ts";
@@ -308,7 +308,7 @@ export function lstm(x: Tensor, params: LstmParams, options: LstmOptions = {}): 
   const { weightIh, weightHh, biasIh, biasHh, weightHr } = params;
   const H = weightIh.shape[0] / 4;
   checkShapes(params, H, packing.batch, initial);
-  const rows = (t: Tensor, index: RowIndex): Traced =>
+  const rows = (t: Tensor, index: Gathered): Traced =>
     gatherRows(traced(t, "run an LSTM over"), index, packing);
   const input = reversed ? rows(x, "reversed") : x;
   const fromInput = linear(input, weightIh, biasIh);

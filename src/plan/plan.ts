@@ -13,7 +13,7 @@ import { type Node, nodesOf, type Traced, type TracedPacking } from "../graph/gr
 import { kernelSource } from "../../kernels/mod.ts";
 import { type Block, planMemory } from "./memory.ts";
 import { readersFirst } from "./order.ts";
-import { rowIndex } from "./row_index.ts";
+import { rowIndex, wordsOf } from "./row_index.ts";
 import { shareEqualNodes } from "./sharing.ts";
 import { segments } from "./segments.ts";
 
@@ -232,7 +232,7 @@ export function makePlan(
   const indices = new Map<string, { index: RowIndex; packing: TracedPacking; memory: Memory }>();
   const indexOf = (index: RowIndex, packing: TracedPacking): Memory => {
     const key = `${index} ${packingId(packing)}`;
-    const { memory } = indices.get(key) ?? { memory: own(4 * packing.capacity) };
+    const { memory } = indices.get(key) ?? { memory: own(4 * wordsOf(index) * packing.capacity) };
     indices.set(key, { index, packing, memory });
     return memory;
   };
@@ -281,7 +281,7 @@ export function makePlan(
       }
       if ("rowIndex" in binding) {
         const memory = indexOf(binding.rowIndex, binding.of);
-        return fixed(() => memory, 0, 4 * binding.of.capacity);
+        return fixed(() => memory, 0, 4 * wordsOf(binding.rowIndex) * binding.of.capacity);
       }
       if ("scratch" in binding) {
         const { scratch: name, size, turn, moves, part = 0 } = binding;
@@ -423,12 +423,19 @@ export function makePlan(
   function checkRows({ packings }: RunInputs): void {
     for (const command of commands) {
       if (command.kind === "move") continue;
-      const { node, dispatch: { rows, leastRows = 0 } } = command;
+      const { node, dispatch: { rows, leastRows = 0, mostSteps = Infinity } } = command;
       if (typeof rows === "number" || !("packing" in rows)) continue;
-      const given = packedRows(packings.get(rows.packing)!);
+      const packing = packings.get(rows.packing)!;
+      const given = packedRows(packing), steps = packing.batchSizes.length;
       if (given < leastRows) {
         throw new RangeError(
           `Cannot compute ${node.operation.name} over ${given} rows: it takes at least ${leastRows}`,
+        );
+      }
+      if (steps > mostSteps) {
+        throw new RangeError(
+          `Cannot compute ${node.operation.name} over a sequence of ${steps} steps: it takes at ` +
+            `most ${mostSteps}`,
         );
       }
     }
