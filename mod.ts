@@ -132,4 +132,5 @@ export * from "./src/train/evaluate.ts";
 export * from "./src/train/fit.ts";
 export * from "./src/train/safetensors.ts";
 export * from "./src/train/step.ts";
+export * from "./src/train/trace.ts";
 export * from "./src/train/weights.ts";

@@ -173,7 +173,12 @@ const standardError: ProgressStream = {
  * @throws {Deno.errors.BrokenPipe} If nobody reads any more; {@linkcode runCommand} ends quietly.
  */
 export function print(text: string): void {
-  writeAll(Deno.stdout, `${text}\n`);
+  write(`${text}\n`);
+}
+
+/** Writes text as it is to standard output; throws as {@linkcode print} does. */
+export function write(text: string): void {
+  writeAll(Deno.stdout, text);
 }
 
 function writeAll(stream: { writeSync(data: Uint8Array): number }, text: string): void {

@@ -32,7 +32,7 @@ export const command = {
       type: "text",
       value: "KEY=VALUE",
       many: true,
-      meaning: "a configuration key, as section.key=value; may be given several times",
+      meaning: "a configuration key, as section.key=value; may be repeated",
     },
     out: { type: "text", value: "DIR", meaning: "run directory; default a new one in runs/" },
     resume: { type: "text", value: "DIR", meaning: "go on with the run in that directory" },

@@ -24,6 +24,7 @@ import { splitKey } from "../ops/split_key.ts";
 import { take } from "../ops/take.ts";
 import { relu } from "../ops/unary.ts";
 import type { Sample } from "../data/samples.ts";
+import { stage } from "../graph/stages.ts";
 import type { ForwardOptions, Model, ModelOutput, Weights } from "./model.ts";
 
 /** Sizes and switches of the model. */
@@ -208,15 +209,17 @@ export function nextLocation(config: NextLocationConfig): NextLocation {
       .map(({ feature, index }) => take(params.embedding[feature]!, batch[index]))
       .reduce(add);
     const between = keys === undefined ? undefined : { rate: lstmDropout, key: keys[1] };
+    stage("embedded visits", embedded);
     const { output: states } = lstmLayers(drop(embedded, embDropout, 0), params.lstm, {
       dropout: between,
     });
-    const last = take(states, batch.last);
-    const normed = layerNorm(last, params.layerNorm.weight, params.layerNorm.bias);
+    const last = stage("last output of the LSTM", take(stage("LSTM", states), batch.last));
+    const { weight, bias } = params.layerNorm;
+    const normed = stage("layer norm", layerNorm(last, weight, bias));
     const personal = params.user === undefined
       ? normed
       : add(normed, take(params.user, batch.user));
-    const x = drop(personal, embDropout, 2);
+    const x = drop(stage("with the user's vector", personal), embDropout, 2);
     const hidden = relu(linear(x, params.linear1.weight, params.linear1.bias));
     const block = linear(drop(hidden, fcDropout, 3), params.linear2.weight, params.linear2.bias);
     const { y, running } = batchNorm(
@@ -226,6 +229,7 @@ export function nextLocation(config: NextLocationConfig): NextLocation {
       statistics,
       { training: key !== undefined },
     );
+    stage("residual block", y);
     return {
       logits: linear(y, params.output.weight, params.output.bias),
       statistics: running,
