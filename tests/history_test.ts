@@ -164,3 +164,22 @@ Deno.test("positions without places, and places that cannot be, are refused", as
   }
   await assertRejects(() => readPlaces(`${folder}/none.csv`), InputError, "cannot be read");
 });
+
+Deno.test("tables of very many rows or columns are refused", async () => {
+  const start = "start,place\n";
+  for (
+    const [content, message] of [
+      [start + "a,1\n".repeat(2 ** 18 + 1), ": holds more than 262144 rows: split it"],
+      [
+        `${Array.from({ length: 5000 }, (_, i) => `c${i}`)}\n`,
+        ": line 1: has more than 4096 columns",
+      ],
+      [`${Array.from({ length: 5e5 }, (_, i) => `c${i}`)}\n`, ": line 1: is longer than 128 KiB"],
+      [`${start}"${"a".repeat(2e6)}`, ": line 2: is longer than 128 KiB"],
+    ]
+  ) {
+    const path = await write("many.csv", content);
+    const { message: found } = await assertRejects(() => readHistory(path, options), InputError);
+    assertEquals(found, `${path}${message}`);
+  }
+});

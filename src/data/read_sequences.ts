@@ -61,6 +61,8 @@ const ENDINGS = ["csv", "csv.gz", "jsonl", "jsonl.gz", "json"] as const;
 const MAX_LINE_MIB = 64;
 const MAX_JSON = 256 * 2 ** 20;
 const MAX_NUMBERS = 2 ** 28;
+// Rows of CSV are read as a whole; the other kinds are read line by line.
+const MAX_ROWS = 2 ** 21;
 
 /** The number that a cell or a value of JSON is, as a 32-bit float, or what is wrong with it. */
 function toNumber(value: unknown): number | string {
@@ -462,7 +464,7 @@ export async function readSequences(
 // Imported only here, since most users of the library read no CSV.
 async function rowsOfCsv(path: string): Promise<SequenceRows> {
   const { readTable } = await import("./table.ts");
-  const { columns, rows } = await readTable(path);
+  const { columns, rows } = await readTable(path, MAX_ROWS);
   return {
     columns,
     count: rows.length,

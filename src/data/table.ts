@@ -24,6 +24,10 @@ export interface Table {
 }
 
 const MAX_BYTES = 256 * 2 ** 20;
+// A row takes 350 bytes of memory at least, whatever the file spends on it.
+const MAX_ROWS = 2 ** 18;
+const MAX_COLUMNS = 2 ** 12;
+const MAX_ROW_BYTES = 2 ** 17;
 
 /** A packed file's content, or undefined if there is too much. */
 async function unpacked(path: string): Promise<Uint8Array | undefined> {
@@ -37,12 +41,14 @@ async function unpacked(path: string): Promise<Uint8Array | undefined> {
 }
 
 /**
- * Reads CSV in UTF-8, packed if its name ends in `.gz`, with commas, semicolons or tabs, whose first line names the columns.
+ * Reads CSV in UTF-8, packed if its name ends in `.gz`, with commas, semicolons or tabs, whose first
+ * line names the columns.
  *
- * @throws {InputError} If the file cannot be read, is empty, in another encoding or damaged, or a line
- * has more or fewer fields than the first; the message names file and line.
+ * @param mostRows Refused if there are more.
+ * @throws {InputError} If the file cannot be read, is empty, too large, in another encoding or
+ * damaged, or a line has more or fewer fields than the first; the message names file and line.
  */
-export async function readTable(path: string): Promise<Table> {
+export async function readTable(path: string, mostRows: number = MAX_ROWS): Promise<Table> {
   const fail = (problem: string, cause?: unknown): never => {
     throw new InputError(`${path}: ${problem}`, { cause });
   };
@@ -68,13 +74,17 @@ export async function readTable(path: string): Promise<Table> {
       delimiter: [",", ";", "\t"],
       trim: true,
       skip_empty_lines: true,
+      to: mostRows + 1,
+      max_record_size: MAX_ROW_BYTES,
       columns: (names: string[]) => {
+        if (names.length > MAX_COLUMNS) fail(`line 1: has more than ${MAX_COLUMNS} columns`);
         columns.push(...names.map((name) => name.toLowerCase()));
         const twice = columns.find((name, i) => columns.indexOf(name) < i);
         if (twice !== undefined) fail(`line 1: two columns are called ${printable(twice)}`);
         return columns;
       },
     }) as unknown as readonly { record: Record<string, string>; info: { lines: number } }[];
+    if (rows.length > mostRows) fail(`holds more than ${mostRows} rows: split it`);
     return {
       path,
       columns,
@@ -90,6 +100,7 @@ export async function readTable(path: string): Promise<Table> {
     if (code === "CSV_QUOTE_NOT_CLOSED") {
       return fail(`a quote is opened and not closed by ${where} (cut off?)`, error);
     }
+    if (code === "CSV_MAX_RECORD_SIZE") return fail(`${where}: is longer than 128 KiB`, error);
     return fail(`${where}: ${printable(error.message, 120)}`, error);
   }
 }

@@ -633,6 +633,20 @@ function encodedText(value: string): Uint8Array {
   return new TextEncoder().encode(value);
 }
 
+/** Tables of one piece very many times over, or of very many columns: `csv-parse` takes 1 s a MB. */
+const manyCells = fc.oneof(
+  fc.tuple(
+    fc.constantFrom("", "start,place\n", "id,latitude,longitude\n"),
+    repeated(
+      ["1\n", "1,", ",", "\n", '"', '""', "a ", ";\t", '1,"\n"\n', "2024-05-01T08:00,3\n"],
+      20,
+    ),
+  ).map((parts) => parts.join("")),
+  fc.double({ min: 0, max: 17, noNaN: true }).map((power) =>
+    `${Array.from({ length: 2 ** power }, (_, i) => `c${i}`)}\n`
+  ),
+);
+
 async function readVisits(path: string): Promise<void> {
   const places = [{ id: 2, latitude: 46.9, longitude: 7.4 }];
   const visits = await readHistory(path, { places, totalLocNum: 9, radius: 100 });
@@ -869,6 +883,11 @@ export const readers: readonly Reader[] = [
     name: "sequences, JSON: nearly sequences",
     input: encoded(sequenceJson),
     ...inFile("s.json", checkSequences),
+  }),
+  reader({
+    name: "CSV: very many cells",
+    input: encoded(manyCells),
+    ...inFile("x.csv", (path) => readVisits(path).catch(() => readPlaces(path))),
   }),
   reader({ name: "command lines", input: commandLine, read: checkOptions }),
   // Valid input comes back as it was; a refusal is a crash here.
