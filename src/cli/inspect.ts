@@ -19,7 +19,12 @@ export const command = {
     config: { type: "text", value: "FILE", meaning: "YAML configuration" },
     run: { type: "text", value: "DIR", meaning: "run directory" },
     weights: { type: "text", value: "FILE", meaning: "weights (.safetensors)" },
-    model: { type: "text", choices: modelChoices, meaning: "a model with its defaults" },
+    model: {
+      type: "text",
+      value: "NAME",
+      choices: modelChoices,
+      meaning: "a model with its defaults",
+    },
     json: { type: "flag", meaning: "print JSON" },
   },
   examples: ["deno task inspect --config geolife.yaml"],

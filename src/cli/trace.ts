@@ -18,7 +18,12 @@ export const command = {
     "trained run; or of a model or a configuration with its initial weights.",
   options: {
     run: { type: "text", value: "DIR", meaning: "run directory of deno task train" },
-    model: { type: "text", choices: modelChoices, meaning: "a model with its defaults" },
+    model: {
+      type: "text",
+      value: "NAME",
+      choices: modelChoices,
+      meaning: "a model with its defaults",
+    },
     config: { type: "text", value: "FILE", meaning: "YAML configuration" },
     data: {
       type: "text",

@@ -21,7 +21,12 @@ export const command = {
     "Trains a model and tests it. Without --config and --data it trains on generated data.\n" +
     "Everything about the run is written to a directory of its own.",
   options: {
-    model: { type: "text", choices: modelChoices, meaning: "which model; default next-location" },
+    model: {
+      type: "text",
+      value: "NAME",
+      choices: modelChoices,
+      meaning: "which model; default next-location",
+    },
     config: { type: "text", value: "FILE", meaning: "YAML configuration; default: see --defaults" },
     data: {
       type: "text",
