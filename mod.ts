@@ -63,6 +63,7 @@ export { linear } from "./src/ops/linear.ts";
 export {
   lstm,
   type LstmOptions,
+  lstmOverGates,
   type LstmParams,
   type LstmResult,
   type LstmState,
@@ -107,6 +108,8 @@ export { sgd, type SgdOptions, type SgdState, trace, type TraceState } from "./s
 
 export * from "./src/models/model.ts";
 export * from "./src/models/next_location.ts";
+export * from "./src/models/sequence_classifier.ts";
+export * from "./src/models/stacked_lstm.ts";
 export * from "./src/models/state_dict.ts";
 
 export * from "./src/tasks/task.ts";
@@ -120,6 +123,7 @@ export * from "./src/data/read_sequences.ts";
 export * from "./src/data/samples.ts";
 export * from "./src/data/sequences.ts";
 export * from "./src/data/simulate.ts";
+export * from "./src/data/text.ts";
 
 export * from "./src/metrics/scores.ts";
 

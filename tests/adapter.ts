@@ -26,9 +26,15 @@ globalThis.addEventListener("unload", () => {
 /**
  * A test that computes on a device. Without an adapter it is skipped, and its name says so; `deno
  * task test` fails then.
+ *
+ * @param forms Of the kernels; default both.
  */
-export function deviceTest(name: string, test: (device: Device) => Promise<void>): void {
-  for (const form of kernelForms) {
+export function deviceTest(
+  name: string,
+  test: (device: Device) => Promise<void>,
+  ...forms: readonly (typeof kernelForms)[number][]
+): void {
+  for (const form of forms.length > 0 ? forms : kernelForms) {
     const device = devices[form];
     const full = `${name} (${form} kernels)`;
     if (device === undefined) {

@@ -1,5 +1,5 @@
 /**
- * Prints how far the next-location model is from PyTorch's numbers, with both forms of the kernels:
+ * Prints how far the models are from PyTorch's numbers, with both forms of the kernels:
  *
  *     deno run --allow-read tests/golden_report.ts
  *
@@ -8,6 +8,13 @@
 import { openDevice } from "../src/gpu/device.ts";
 import { kernelForms } from "./adapter.ts";
 import { compareGradients, compareSteps, type Comparison, variants } from "./golden_model.ts";
+import {
+  compareClassifier,
+  compareClassifierSteps,
+  compareSeedRun,
+  compareStacked,
+  compareStackedSteps,
+} from "./golden_sequences.ts";
 import { maxAbs, relativeError } from "./reference/compare.ts";
 
 /** The largest relative error; where a floor counts, relative to that. */
@@ -25,6 +32,13 @@ for (const [column, kernels] of kernelForms.entries()) {
     ["SGD: ", await compareSteps(device, "sgd")],
   ];
   for (const name of variants) parts.push([`${name}: `, await compareGradients(device, name)]);
+  parts.push(
+    ["stacked LSTM: ", await compareStacked(device)],
+    ["stacked LSTM, Adam: ", await compareStackedSteps(device)],
+    ["classifier: ", await compareClassifier(device)],
+    ["classifier, Adam: ", await compareClassifierSteps(device)],
+    ["classifier, seed's run: ", await compareSeedRun(device)],
+  );
   for (const [part, comparisons] of parts) {
     for (const comparison of comparisons) {
       const row = errors.get(part + comparison.what) ?? [];

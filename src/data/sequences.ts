@@ -4,6 +4,7 @@
  * @module
  */
 import { InputError } from "../core/errors.ts";
+import { pack, packed, packValues } from "../core/packing.ts";
 import { foldIn, type Key, permutation } from "../core/random.ts";
 import { type HostTensor, tensor } from "../core/tensor.ts";
 import type { Split } from "./read_samples.ts";
@@ -156,4 +157,29 @@ export function splitSequences(
     return { ...data, samples: parts[split].sort((a, b) => a - b).map((i) => data.samples[i]) };
   };
   return { train: of("train"), validation: of("validation"), test: of("test") };
+}
+
+/**
+ * Sequences as models take them: packed rows, [N,F].
+ *
+ * @param width F.
+ * @throws {RangeError} If there is no sequence.
+ * @throws {TypeError} If a sequence does not have `steps` rows of that width.
+ */
+export function packSequences(samples: readonly SequenceSample[], width: number): HostTensor {
+  for (const { values, steps } of samples) {
+    if (values.length === steps * width) continue;
+    throw new TypeError(
+      `Cannot pack a sequence of ${values.length} numbers in ${steps} steps: ${width} a step are needed`,
+    );
+  }
+  const packing = pack(samples.map(({ steps }) => steps));
+  // Where each packed row comes from: a sequence and a step.
+  const sequences = packValues(packing, (b) => b), times = packValues(packing, (_, t) => t);
+  const rows = new Float32Array(sequences.length * width);
+  sequences.forEach((b, row) => {
+    const from = times[row] * width;
+    rows.set(samples[b].values.subarray(from, from + width), row * width);
+  });
+  return packed(packing, rows, [width]);
 }

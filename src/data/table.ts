@@ -8,7 +8,7 @@ import { printable } from "../core/describe.ts";
 import { InputError } from "../core/errors.ts";
 import { suggestion } from "../core/suggestion.ts";
 import { readWholeFile } from "../core/whole_file.ts";
-import { gunzip } from "./text_file.ts";
+import { allOf, gunzip } from "./text_file.ts";
 
 /** A table with named columns. */
 export interface Table {
@@ -29,17 +29,6 @@ const MAX_ROWS = 2 ** 18;
 const MAX_COLUMNS = 2 ** 12;
 const MAX_ROW_BYTES = 2 ** 17;
 
-/** A packed file's content, or undefined if there is too much. */
-async function unpacked(path: string): Promise<Uint8Array | undefined> {
-  const pieces: Uint8Array[] = [];
-  let size = 0;
-  for await (const piece of gunzip((await Deno.open(path)).readable, path)) {
-    pieces.push(piece);
-    if ((size += piece.length) > MAX_BYTES) return undefined;
-  }
-  return new Uint8Array(await new Blob(pieces as BlobPart[]).arrayBuffer());
-}
-
 /**
  * Reads CSV in UTF-8, packed if its name ends in `.gz`, with commas, semicolons or tabs, whose first
  * line names the columns.
@@ -54,7 +43,9 @@ export async function readTable(path: string, mostRows: number = MAX_ROWS): Prom
   };
   let bytes: Uint8Array | undefined;
   try {
-    bytes = path.endsWith(".gz") ? await unpacked(path) : await readWholeFile(path, MAX_BYTES);
+    bytes = path.endsWith(".gz")
+      ? await allOf(gunzip((await Deno.open(path)).readable, path), MAX_BYTES)
+      : await readWholeFile(path, MAX_BYTES);
   } catch (error) {
     if (error instanceof InputError) throw error;
     return fail(`cannot be read: ${(error as Error).message.split("\n")[0]}`, error);

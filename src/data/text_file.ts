@@ -96,6 +96,23 @@ export async function* gunzip(
   }
 }
 
+/** The pieces one after the other, or undefined if they have more than `limit` bytes. */
+export async function allOf(
+  pieces: AsyncIterable<Uint8Array>,
+  limit: number,
+): Promise<Uint8Array | undefined> {
+  const all: Uint8Array[] = [];
+  let size = 0;
+  for await (const piece of pieces) {
+    all.push(piece);
+    if ((size += piece.length) > limit) return undefined;
+  }
+  const bytes = new Uint8Array(size);
+  size = 0;
+  for (const piece of all) bytes.set(piece, (size += piece.length) - piece.length);
+  return bytes;
+}
+
 /** Whether there is a file, or a directory, of that path. */
 export async function isKind(path: string, kind: "isFile" | "isDirectory"): Promise<boolean> {
   try {

@@ -29,6 +29,20 @@ export function xavierUniform(key: Key, shape: readonly [number, number]): HostT
 }
 
 /**
+ * Values uniform within ±1/√n, as PyTorch's layers begin.
+ *
+ * @param n Inputs of each output for `torch.nn.Linear`, weights and bias; the hidden size for
+ * `torch.nn.LSTM`, all of them.
+ */
+export function fanInUniform(key: Key, shape: Shape, n: number): HostTensor {
+  const bound = 1 / Math.sqrt(n);
+  return tensor(
+    new Float32Array(uniform(key, sizeOf(shape)).map((u) => bound * (2 * u - 1))),
+    shape,
+  );
+}
+
+/**
  * A matrix with orthonormal columns, or rows if it has fewer (Saxe, McClelland and Ganguli 2014):
  * normal values made orthogonal by the modified Gram-Schmidt process.
  *

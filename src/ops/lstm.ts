@@ -305,13 +305,47 @@ export function lstm(x: Tensor, params: LstmParams, options: LstmOptions = {}): 
     );
   }
   const { reversed = false, initial } = options;
-  const { weightIh, weightHh, biasIh, biasHh, weightHr } = params;
-  const H = weightIh.shape[0] / 4;
-  checkShapes(params, H, packing.batch, initial);
+  const { weightIh, biasIh } = params;
+  checkShapes(params, weightIh.shape[0] / 4, packing.batch, initial);
+  const input = reversed ? gatherRows(traced(x, "run an LSTM over"), "reversed", packing) : x;
+  return recur(traced(linear(input, weightIh, biasIh), "run an LSTM over"), params, options);
+}
+
+/**
+ * One LSTM layer over what its input adds to the gates, `W_ih x + b_ih`: for inputs of which that is
+ * known without a product, such as rows of a table.
+ *
+ * @param gates Packed rows, [N,4H], gate order i, f, g, o.
+ * @param initial States before the first step; default zeros.
+ * @throws {TypeError} If `gates` is not packed or the shapes do not fit.
+ */
+export function lstmOverGates(
+  gates: Tensor,
+  params: Pick<LstmParams, "weightHh" | "biasHh">,
+  initial?: LstmState,
+): LstmResult {
+  const { packing, shape } = traced(gates, "run an LSTM over");
+  if (packing === undefined || shape.length !== 2) {
+    throw new TypeError(
+      `Cannot run an LSTM over gates ${formatShape(shape)}: give [N,4H], made with packed()`,
+    );
+  }
+  // As if the input were the gates and its weights the identity.
+  const weightIh = { shape: [shape[1], shape[1]], dtype: "f32" } as const;
+  checkShapes({ ...params, weightIh }, shape[1] / 4, packing.batch, initial);
+  return recur(traced(gates, "run an LSTM over"), params, { initial });
+}
+
+/** The recurrence over what the input adds to the gates, [N,4H], in the order of its steps. */
+function recur(
+  fromInput: Traced,
+  { weightHh, biasHh, weightHr }: Omit<LstmParams, "weightIh" | "biasIh">,
+  { reversed = false, initial }: LstmOptions,
+): LstmResult {
+  const packing = fromInput.packing!;
+  const H = fromInput.shape[1] / 4;
   const rows = (t: Tensor, index: Gathered): Traced =>
     gatherRows(traced(t, "run an LSTM over"), index, packing);
-  const input = reversed ? rows(x, "reversed") : x;
-  const fromInput = linear(input, weightIh, biasIh);
   // What the first hidden states add to the gates of the first steps.
   const xw = initial === undefined
     ? fromInput
@@ -324,7 +358,7 @@ export function lstm(x: Tensor, params: LstmParams, options: LstmOptions = {}): 
     ...(initial === undefined ? {} : { cells: inputs.length }),
   };
   if (initial !== undefined) inputs.push(rows(initial.c, "order"));
-  const state = { shape: [x.shape[0], H], dtype: "f32", packing } as const;
+  const state = { shape: [fromInput.shape[0], H], dtype: "f32", packing } as const;
   const [m, c] = record(recurrence, inputs.map((t) => traced(t, "run an LSTM over")), given, [
     ...[state, state],
     traced(xw, "run an LSTM over"),

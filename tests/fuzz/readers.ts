@@ -23,6 +23,7 @@ import { readPlaces } from "../../src/data/read_places.ts";
 import { readSamples, writeSamples } from "../../src/data/read_samples.ts";
 import { readSequences } from "../../src/data/read_sequences.ts";
 import { formatSample, parseSample, type Sample } from "../../src/data/samples.ts";
+import { decodeText, encodeText, readText, textVocabulary } from "../../src/data/text.ts";
 import { bothScores, type ScoredBatch } from "../../src/metrics/scores.ts";
 import type { Initial } from "../../src/models/next_location.ts";
 import {
@@ -888,6 +889,15 @@ export const readers: readonly Reader[] = [
     name: "CSV: very many cells",
     input: encoded(manyCells),
     ...inFile("x.csv", (path) => readVisits(path).catch(() => readPlaces(path))),
+  }),
+  reader({
+    name: "text: any bytes",
+    input: fc.oneof(bytes, encoded(text)),
+    ...inFile("t.txt", async (path) => {
+      const content = await readText(path);
+      const vocabulary = textVocabulary(content);
+      assertEquals(decodeText(encodeText(content, vocabulary, path), vocabulary), content);
+    }),
   }),
   reader({ name: "command lines", input: commandLine, read: checkOptions }),
   // Valid input comes back as it was; a refusal is a crash here.
