@@ -131,16 +131,23 @@ Deno.test("read samples: a pickle that runs code or has numbers past 2^53 is ref
 
 Deno.test("read samples: one array named by very many samples is refused, not copied", async () => {
   await inFolder(async (folder) => {
-    // A dict of one list of 50,000 ones under every key, 20,000 times over in a list by reference.
+    // A dict of one list of 50,000 ones under every key, very many times over in a list by reference.
     const path = join(folder, "many.pk");
     const keys = ["user_X", "weekday_X", "start_min_X", "dur_X", "diff"];
     const rest = keys.map((key) => `X${String.fromCharCode(key.length)}\0\0\0${key}h\x01`).join("");
     const ones = "K\x01".repeat(50_000);
-    const content = `}q\0(X\x01\0\0\0X](${ones}eq\x01${rest}X\x01\0\0\0YK\x02u0](${
-      "h\0".repeat(20_000)
-    }e.`;
-    await Deno.writeFile(path, Buffer.from(`\x80\x02${content}`, "latin1"));
-    assertStringIncludes(await refused(readSamples(path)), "more visits than the file has bytes");
+    for (
+      const [count, problem] of [
+        [5000, "more visits than the file has bytes"],
+        [20_000, "20000 samples are more than so small a file can hold"],
+      ] as const
+    ) {
+      const content = `}q\0(X\x01\0\0\0X](${ones}eq\x01${rest}X\x01\0\0\0YK\x02u0](${
+        "h\0".repeat(count)
+      }e.`;
+      await Deno.writeFile(path, Buffer.from(`\x80\x02${content}`, "latin1"));
+      assertStringIncludes(await refused(readSamples(path)), problem);
+    }
   });
 });
 

@@ -24,10 +24,23 @@ const EXTENSIONS = ["pk", "pickle", "pkl", "jsonl", "jsonl.gz"] as const;
 /** What a pickle and a line of JSON may hold: far beyond honest samples. */
 const MAX_PICKLE = 2 ** 30;
 const MAX_LINE_MIB = 4;
+// A sample takes 1.3 KB of memory at least, whatever its file spends on it.
+const MAX_SAMPLES = 2 ** 21;
+const LEAST_PICKLED = 16;
+
+function checkCount(count: number, file: string): void {
+  if (count <= MAX_SAMPLES) return;
+  throw new InputError(`${file}: holds more than ${MAX_SAMPLES} samples: give a part of them`);
+}
 
 function samplesOfPickle(bytes: Uint8Array, file: string, targets: Targets): Sample[] {
   const list = readPickle(bytes, file);
   if (!Array.isArray(list)) throw new InputError(`${file}: the pickle holds no list of samples`);
+  checkCount(list.length, file);
+  // A list may hold one sample many times over; honest samples are dicts of their own.
+  if (list.length * LEAST_PICKLED > bytes.length) {
+    throw new InputError(`${file}: ${list.length} samples are more than so small a file can hold`);
+  }
   let visits = 0;
   return list.map((record, i) => {
     const where = `${file}: sample ${i} (from 0)`;
@@ -57,7 +70,9 @@ async function samplesOfLines(
 ): Promise<Sample[]> {
   const samples: Sample[] = [];
   for await (const { number, text } of textLines(chunks, file, MAX_LINE_MIB)) {
-    if (text.trim() !== "") samples.push(parseSample(text, `${file}: line ${number}`, targets));
+    if (text.trim() === "") continue;
+    samples.push(parseSample(text, `${file}: line ${number}`, targets));
+    checkCount(samples.length, file);
   }
   return samples;
 }

@@ -355,6 +355,20 @@ const manyInstructions = repeated(
   21,
 ).map((codes) => new Uint8Array(Buffer.from(`\x80\x04](${codes}`, "latin1")));
 
+/** A list of one thing very many times over by reference: a sample, or what a sample's lists are. */
+const manySamples = fc.tuple(
+  fc.constantFrom(1, 3, 40),
+  fc.constantFrom("h\0", "h\0h\x01", "2", "}(h\x02h\x01u", "}h\x02h\x01s"),
+  fc.double({ min: 0, max: 20, noNaN: true }),
+).map(([visits, piece, power]) => {
+  const keys = ["X", "user_X", "weekday_X", "start_min_X", "dur_X", "diff"];
+  const items = keys.slice(1).map((key) => `\x8c${String.fromCharCode(key.length)}${key}h\x01`);
+  const list = `](${"K\x01".repeat(visits)}eq\x01`;
+  const sample = `}q\0(\x8c\x01Xq\x02${list}${items.join("")}\x8c\x01YK\x02u`;
+  const many = piece.repeat(2 ** power / piece.length);
+  return new Uint8Array(Buffer.from(`\x80\x04](${sample}${many}e.`, "latin1"));
+});
+
 /** What a valid pickle of protocol 2 holds of a value as JSON has them. */
 function pickled(value: unknown): number[] {
   if (value === null || value === undefined) return [0x4e];
@@ -763,6 +777,11 @@ export const readers: readonly Reader[] = [
     name: "pickle: very many instructions",
     input: manyInstructions,
     ...inFile("x.pk", (path) => checkData(readPickle(Deno.readFileSync(path), path))),
+  }),
+  reader({
+    name: "pickle: one sample very many times",
+    input: manySamples,
+    ...inFile("x.pk", readBack),
   }),
   reader({
     name: "pickle: nearly samples",
