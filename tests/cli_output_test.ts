@@ -69,6 +69,31 @@ Deno.test("options are read in every usual form", () => {
   assertEquals(parseOptions(["--config", "007"], COMMAND).config, "007");
 });
 
+Deno.test("an option may take several texts, until the next option", () => {
+  const command = {
+    name: "deno task report",
+    meaning: "Reports.",
+    options: {
+      run: { type: "text", meaning: "run" },
+      compare: { type: "text", many: true, value: "DIR", meaning: "runs" },
+    },
+  } as const satisfies Command;
+  const compare = (...args: string[]): readonly string[] => parseOptions(args, command).compare;
+  assertEquals(compare("--run", "x"), []);
+  assertEquals(compare("--compare", "a", "b", "--run", "x"), ["a", "b"]);
+  assertEquals(compare("--run", "x", "--compare", "a"), ["a"]);
+  const twice = ["--compare", "a", "--run", "x", "--compare=b", "--compare", "c"];
+  assertEquals(compare(...twice), ["a", "b", "c"]);
+  const refused = (...args: string[]): string =>
+    assertThrows(() => parseOptions(args, command), UsageError).message;
+  assertEquals(refused("--compare"), "--compare needs a value: --compare DIR...");
+  assertEquals(
+    refused("--compare", "a", "--run", "x", "y"),
+    "unexpected argument y; --help lists the options",
+  );
+  assertStringIncludes(formatHelp(command), "--compare DIR...");
+});
+
 Deno.test("a dash as value is standard input", () => {
   assertEquals(parseOptions(["--input", "-"], COMMAND).input, "-");
   assertEquals(parseOptions(["--input=-", "--quiet"], COMMAND).input, "-");

@@ -23,7 +23,7 @@ const root = new URL("..", import.meta.url);
 
 /** Runs `deno task <name> <args>`: with the permissions that the task has, and no others. */
 export async function task(
-  name: "train" | "evaluate" | "predict" | "generate" | "inspect" | "trace" | "prepare",
+  name: "train" | "evaluate" | "predict" | "generate" | "inspect" | "trace" | "prepare" | "report",
   args: readonly string[],
   { env = {}, stdin = "" }: StartOptions = {},
 ): Promise<Outcome> {

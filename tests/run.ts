@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { findBrowser } from "./browser.ts";
 
 interface Count {
   readonly passed: number;
@@ -45,8 +46,9 @@ async function checkAdapter(): Promise<Count> {
 
 /** Runs the tests and reads the total at the end: `ok | 12 passed (3 steps) | 0 failed (2s)`. */
 async function runTests(args: readonly string[]): Promise<Count> {
-  // Tests write to temporary folders and run the commands.
-  const permissions = ["--allow-read", "--allow-write", "--allow-env", "--allow-run=deno"];
+  // Tests write to temporary folders, run the commands and open a report in a browser.
+  const programs = ["deno", findBrowser() ?? []].flat().join(",");
+  const permissions = ["--allow-read", "--allow-write", "--allow-env", `--allow-run=${programs}`];
   const { success, signal, output } = await deno(["test", "--doc", ...permissions, ...args]);
   // deno-lint-ignore no-control-regex -- the colours of a terminal
   const plain = output.replace(/\x1b\[[0-9;]*m/g, "");

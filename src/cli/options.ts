@@ -18,7 +18,7 @@ export interface Option {
   readonly max?: number;
   /** The texts allowed. */
   readonly choices?: readonly string[];
-  /** Whether it may be given several times, each time with another value. */
+  /** Whether several values may follow it, and whether it may be given several times. */
   readonly many?: boolean;
   /** Its value when left out. */
   readonly default?: string | number;
@@ -75,18 +75,20 @@ export function parseOptions<const C extends Command>(
   const names = Object.keys(options);
   const flags = names.filter((name) => options[name].type === "flag");
   const problems: string[] = [];
+  const many = names.filter((name) => options[name].many);
+  const single = repeatNames(args, many);
   // `--input -` means standard input; the parser would take the dash for an option.
-  const joined = args.flatMap((arg, n) =>
-    arg === "-" && isBareOption(args[n - 1])
+  const joined = single.flatMap((arg, n) =>
+    arg === "-" && isBareOption(single[n - 1])
       ? []
-      : args[n + 1] === "-" && isBareOption(arg)
+      : single[n + 1] === "-" && isBareOption(arg)
       ? [`${arg}=-`]
       : [arg]
   );
   const parsed: Record<string, unknown> = parseArgs(joined, {
     boolean: flags,
     string: ["_", ...names.filter((name) => !flags.includes(name))],
-    collect: names.filter((name) => options[name].many),
+    collect: many,
     alias: Object.fromEntries(
       names.flatMap((name) => options[name].short ? [[name, options[name].short]] : []),
     ),
@@ -103,6 +105,22 @@ export function parseOptions<const C extends Command>(
   return Object.fromEntries(
     names.map((name) => [name, valueOf(name, options[name], parsed[name])]),
   ) as Options<C>;
+}
+
+/** `--compare a b` as `--compare a --compare b`, which the parser collects. */
+function repeatNames(args: readonly string[], many: readonly string[]): readonly string[] {
+  let [open, first] = ["", false];
+  return args.flatMap((arg) => {
+    if (arg.startsWith("-")) {
+      [open, first] = [many.includes(arg.slice(2)) ? arg : "", true];
+      return [arg];
+    }
+    if (open === "" || first) {
+      first = false;
+      return [arg];
+    }
+    return [open, arg];
+  });
 }
 
 function isBareOption(arg: string | undefined): boolean {
@@ -158,7 +176,7 @@ function usageOf(name: string, option: Option): string {
   if (option.type === "flag") return `--${name}`;
   const value = option.value ?? option.choices?.join("|") ??
     (option.type === "text" ? "TEXT" : "N");
-  return `--${name} ${value}`;
+  return `--${name} ${value}${option.many ? "..." : ""}`;
 }
 
 /** The text that `--help` prints. Ends with a line break. */

@@ -13,11 +13,9 @@ import {
   readHistory,
 } from "../data/history.ts";
 import type { Place } from "../data/places.ts";
-import { findPlaces, readPlaces } from "../data/read_places.ts";
+import { readPlaces } from "../data/read_places.ts";
 import type { Sample } from "../data/samples.ts";
-import { simulate } from "../data/simulate.ts";
-import { dataPath } from "../train/config.ts";
-import { loadData, type SizedConfig } from "../train/data.ts";
+import { loadData, loadPlaces, type SizedConfig } from "../train/data.ts";
 import { UsageError } from "./options.ts";
 import { print } from "./output.ts";
 
@@ -74,7 +72,8 @@ export async function predictHistory(
     );
   }
   const at = options.at === undefined ? undefined : parseLocalTime(options.at, "--at");
-  const places = await knownPlaces(options.places, config);
+  const places =
+    await (options.places === undefined ? loadPlaces(config) : readPlaces(options.places));
   const visits = await readHistory(path, { places, totalLocNum, radius });
   const train = await trainingSamples(config);
   const history = historySample(visits, path, { ...rulesOf(train), at });
@@ -92,17 +91,6 @@ export async function predictHistory(
   }
   const answer = answerOf(history, as(user ?? 0), user, mean, places, train, top);
   print(json ? JSON.stringify(answer) : formatAnswer(answer, history, people.length));
-}
-
-async function knownPlaces(
-  file: string | undefined,
-  config: SizedConfig,
-): Promise<readonly Place[]> {
-  if (file !== undefined) return await readPlaces(file);
-  const data = dataPath(config);
-  if (data === undefined) return simulate().places;
-  const found = await findPlaces(data).catch(() => undefined);
-  return found === undefined ? [] : await readPlaces(found);
 }
 
 /** What the floors count in; they are left out where it is not there any more. */

@@ -4,12 +4,15 @@
  * @module
  */
 import { createHash } from "node:crypto";
+import type { Place } from "../data/places.ts";
+import { findPlaces, readPlaces } from "../data/read_places.ts";
 import type { Split } from "../data/read_samples.ts";
 import type { Sample } from "../data/samples.ts";
+import { simulate } from "../data/simulate.ts";
 import type { Config, SizedConfig } from "../tasks/next_location.ts";
 import type { Splits, TaskData } from "../tasks/task.ts";
 import { taskOf } from "../tasks/tasks.ts";
-import type { CommonConfig } from "./keys.ts";
+import { type CommonConfig, dataPath } from "./keys.ts";
 
 export type { SizedConfig };
 
@@ -39,6 +42,19 @@ export function loadData<S extends Split>(
   splits: readonly S[],
 ): Promise<TaskData<CommonConfig, unknown, S>> {
   return taskOf(config).load(config, splits);
+}
+
+/**
+ * Where the places of next-location data are: the simulated ones, or those of the file
+ * `<prefix>_places.csv` beside the samples. None where there is no such file, or the data are gone.
+ *
+ * @throws {InputError} If the file is damaged.
+ */
+export async function loadPlaces(config: CommonConfig): Promise<readonly Place[]> {
+  const path = dataPath(config);
+  if (path === undefined) return simulate().places;
+  const found = await findPlaces(path).catch(() => undefined);
+  return found === undefined ? [] : await readPlaces(found);
 }
 
 /** SHA-256 of all that the data hold, split by split: the same data give the same text. */
