@@ -125,6 +125,9 @@ export * from "./src/data/sequences.ts";
 export * from "./src/data/simulate.ts";
 export * from "./src/data/text.ts";
 
+export * from "./src/metrics/classification.ts";
+export * from "./src/metrics/language.ts";
+export * from "./src/metrics/regression.ts";
 export * from "./src/metrics/scores.ts";
 
 export * from "./src/train/checkpoint.ts";
