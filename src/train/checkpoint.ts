@@ -78,7 +78,8 @@ export interface Checkpoint {
 export type Labels = Readonly<Record<string, string>>;
 
 const FORMAT = "gatewise checkpoint";
-const VERSION = "1";
+/** Another one wherever a release could not go on from what an earlier one wrote. */
+const VERSION = "2";
 
 /** JSON has no word for numbers that are not finite. */
 const replacer = (_: string, value: unknown): unknown =>
@@ -200,6 +201,12 @@ async function checkpointIn(
   // The checksum is no signature: whoever can write the file can make it fit.
   const progress = parseProgress(text, file);
   const answers = answersOf(tensors, file);
+  if (answers.length !== progress.done) {
+    throw new InputError(
+      `${file}: is damaged: it has the answers of ${answers.length} batches, but made ` +
+        `${progress.done} in its epoch`,
+    );
+  }
   const like = <T extends Tree>(prefix: string, tree: T): T =>
     mapTree(tree, (leaf, path) => {
       const found = tensors.get(`${prefix}.${path}`);
