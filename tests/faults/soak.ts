@@ -1,15 +1,15 @@
 /**
- * Trains for very many steps as `deno task train` does, with a checkpoint every 200, and prints the
- * process's memory, the device's bytes and the open files as it goes, and at the end what share of the
- * time went into checkpoints at most. The model is a small one for the simulated people, or with
- * sample files the default one.
+ * Trains for very many steps as `deno task train` does, and prints the process's memory, the device's
+ * bytes and the open files as it goes, and at the end what share of the time went into checkpoints at
+ * most. The configuration is that of a small model for the simulated people, or a given one, without
+ * its early stopping.
  *
- *     deno run -A tests/faults/soak.ts [steps] [PREFIX of sample files]
+ *     deno run -A tests/faults/soak.ts [steps] [CONFIG.yaml]
  *
  * @module
  */
 import { openDevice } from "../../src/gpu/device.ts";
-import { parseConfig, withOverrides } from "../../src/train/config.ts";
+import { parseConfig, readConfig } from "../../src/train/config.ts";
 import { fingerprint, loadData } from "../../src/train/data.ts";
 import { fit } from "../../src/train/fit.ts";
 import {
@@ -20,21 +20,16 @@ import {
 } from "../../src/train/run_directory.ts";
 
 const steps = Number(Deno.args[0] ?? 20_000);
-const data = Deno.args[1];
+const file = Deno.args[1];
+const small = `training: {batch_size: 16}
+embedding: {base_emb_size: 8}
+model: {lstm_hidden_size: 16, lstm_num_layers: 1}
+`;
+const given = file === undefined ? parseConfig(small, "soak.yaml") : await readConfig(file);
 const folder = await Deno.makeTempDir({ prefix: "gatewise_soak_" });
-const splits = ["train", "validation", "test"] as const;
 const { config, samples } = await loadData(
-  withOverrides(
-    parseConfig(
-      "optimiser: {max_epoch: 100000, patience: 100000}\n" +
-        (data === undefined
-          ? "training: {batch_size: 16}\nembedding: {base_emb_size: 8}\nmodel: {lstm_hidden_size: 16, lstm_num_layers: 1}\n"
-          : ""),
-      "soak.yaml",
-    ),
-    { data },
-  ),
-  splits,
+  { ...given, maxEpoch: 100_000, patience: 100_000 },
+  ["train", "validation", "test"],
 );
 using device = await openDevice();
 const run = { path: await claimRun(config, { out: `${folder}/run` }), config };
