@@ -109,6 +109,7 @@ export { sgd, type SgdOptions, type SgdState, trace, type TraceState } from "./s
 export * from "./src/models/model.ts";
 export * from "./src/models/next_location.ts";
 export * from "./src/models/sequence_classifier.ts";
+export * from "./src/models/sequence_ensemble.ts";
 export * from "./src/models/stacked_lstm.ts";
 export * from "./src/models/state_dict.ts";
 
@@ -126,6 +127,7 @@ export * from "./src/data/simulate.ts";
 export * from "./src/data/text.ts";
 
 export * from "./src/metrics/classification.ts";
+export * from "./src/metrics/feature_importance.ts";
 export * from "./src/metrics/language.ts";
 export * from "./src/metrics/regression.ts";
 export * from "./src/metrics/scores.ts";

@@ -7,6 +7,7 @@
  */
 import { openDevice } from "../src/gpu/device.ts";
 import { kernelForms } from "./adapter.ts";
+import { compareEnsemble, compareEnsembleSteps } from "./golden_ensemble.ts";
 import { compareGradients, compareSteps, type Comparison, variants } from "./golden_model.ts";
 import {
   compareClassifier,
@@ -38,6 +39,9 @@ for (const [column, kernels] of kernelForms.entries()) {
     ["classifier: ", await compareClassifier(device)],
     ["classifier, Adam: ", await compareClassifierSteps(device)],
     ["classifier, seed's run: ", await compareSeedRun(device)],
+    ["sequence ensemble: ", await compareEnsemble(device, "classification")],
+    ["sequence ensemble, regression: ", await compareEnsemble(device, "regression")],
+    ["sequence ensemble, Adam: ", await compareEnsembleSteps(device)],
   );
   for (const [part, comparisons] of parts) {
     for (const comparison of comparisons) {

@@ -410,8 +410,8 @@ deviceTest("operations over sequences say what does not fit", async (device) => 
   const other = packed(pack([1, 2]), new Float32Array(12), [4]);
   const w = tensor(new Float32Array(24), [2, 4, 3]), b = tensor([0, 0]);
   const tries: readonly (readonly [string, (...of: Tensor[]) => unknown, readonly Tensor[]])[] = [
-    ["made with packed()", (x) => meanOverTime(x), [tensor([1, 2], [1, 2])]],
-    ["made with packed()", (x) => conv1d(x, w, b), [tensor([1, 2, 3, 4], [1, 4])]],
+    ["its rows made with packed()", (x) => meanOverTime(x), [tensor([1, 2], [1, 2])]],
+    ["its rows made with packed()", (x) => conv1d(x, w, b), [tensor([1, 2, 3, 4], [1, 4])]],
     ["give [N,I], [O,I,k] and [O]", (x) => conv1d(x, w, tensor([0])), [x]],
     ["their number must be odd", (x) => conv1d(x, tensor(w.data, [3, 4, 2]), tensor([0, 0, 0])), [
       x,

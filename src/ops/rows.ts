@@ -22,9 +22,8 @@ export function packedFloats(
     t.packing !== undefined;
   if (!isPacked(from) || x.shape.length !== 2 || x.shape[1] === 0 || x.dtype !== "f32") {
     throw new TypeError(
-      `Cannot ${verb} ${x.dtype}${
-        formatShape(x.shape)
-      }: give f32[N,D], its rows made with packed()`,
+      `Cannot ${verb} ${x.dtype}${formatShape(x.shape)}: give f32[N,D], its rows made with ` +
+        "packed(), as an argument of the function that runs",
     );
   }
   return from;
