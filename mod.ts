@@ -124,6 +124,7 @@ export * from "./src/data/read_sequences.ts";
 export * from "./src/data/samples.ts";
 export * from "./src/data/sequences.ts";
 export * from "./src/data/simulate.ts";
+export * from "./src/data/simulate_sequences.ts";
 export * from "./src/data/text.ts";
 
 export * from "./src/metrics/classification.ts";
