@@ -108,8 +108,8 @@ Deno.test("regression: no samples, losses, and batches that cannot be", () => {
 Deno.test("language: bits and perplexity over all characters", () => {
   // Three characters of probability 1/8 and one of 1/2: 10 bits in all.
   const batches = [
-    { targets: new Uint32Array(3), loss: Math.log(8) },
-    { targets: [7], loss: Math.log(2) },
+    { characters: 3, loss: Math.log(8) },
+    { characters: 1, loss: Math.log(2) },
   ];
   const { count, loss, bitsPerCharacter, perplexity } = languageScores(batches);
   assertEquals(count, 4);

@@ -50,7 +50,7 @@ async function main(options: Options<typeof command>): Promise<void> {
     { onBatch: (done) => progress.update(done) },
   );
   progress.end();
-  const scores = task.score(answers);
+  const scores = task.score(config, answers);
   const train = await trainingData(configured);
   const beside = train === undefined ? [] : task.baselines(config, train, samples[split]);
   print(

@@ -1,3 +1,4 @@
+import type { Tree } from "../core/tree.ts";
 import type { Sample } from "../data/samples.ts";
 import { openDevice } from "../gpu/device.ts";
 import type { Weights } from "../models/model.ts";
@@ -76,15 +77,16 @@ async function main(options: Options<typeof command>): Promise<void> {
     if (task.name !== "next_location") {
       throw new UsageError(`--history is for next_location, and the model is ${task.name}`);
     }
-    const predict = (samples: readonly Sample[]) => rowsOf(config, weights, samples);
+    const predict = (samples: readonly Sample[]) =>
+      rowsOf(config, weights, task.batches(config, samples));
     return await predictHistory({ ...options, history }, config as SizedConfig, predict);
   }
   if (input === "-" && Deno.stdin.isTerminal()) {
     console.error("reading samples, a JSON object a line, from the keyboard; Ctrl-D ends them");
   }
-  const { data, names } = await task.readInput(config, input);
+  const { batches, names } = await task.readInput(config, input);
   let number = 0;
-  for await (const row of rowsOf(config, weights, data)) {
+  for await (const row of rowsOf(config, weights, batches)) {
     const { text, json } = task.describePrediction(config, names[number++], row, options.top);
     print(options.json ? JSON.stringify(json) : text);
   }
@@ -94,13 +96,13 @@ async function main(options: Options<typeof command>): Promise<void> {
 async function* rowsOf(
   config: CommonConfig,
   weights: Weights,
-  data: unknown,
+  batches: Iterable<Tree>,
 ): AsyncGenerator<Float32Array> {
   const task = taskOf(config);
   using device = await openDevice();
   using prediction = predictor(device, task.model(config));
   const onDevice = upload(device, weights);
-  for (const batch of task.batches(config, data)) {
+  for (const batch of batches) {
     const result = prediction(onDevice, batch);
     const { data, shape: [rows, width] } = await read(result);
     dispose(result);

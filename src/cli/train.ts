@@ -1,5 +1,5 @@
 import { dirname } from "node:path";
-import { findTask } from "../tasks/tasks.ts";
+import { findTask, taskOf } from "../tasks/tasks.ts";
 import {
   type CommonConfig,
   dataPath,
@@ -88,10 +88,11 @@ async function permissionsOf(
   { path, config }: RunDirectory,
 ): Promise<Deno.PermissionOptionsObject> {
   const data = dataPath(config);
+  const folder = data === undefined ? taskOf(config).generatedFrom : await folderOf(data);
   const none = { env: false, ffi: false, import: false, net: false, run: false, sys: false };
   return {
     ...none,
-    read: [path, ...data === undefined ? [] : [await folderOf(data)]],
+    read: [path, ...folder === undefined ? [] : [folder]],
     write: [path],
   };
 }

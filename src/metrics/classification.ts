@@ -1,5 +1,6 @@
 import { printable } from "../core/describe.ts";
 import { meanLoss } from "./mean_loss.ts";
+import { formatTable } from "./table.ts";
 
 /** The classes that a model chose for a batch of samples, and the right ones. */
 export interface ClassifiedBatch {
@@ -94,14 +95,8 @@ export function formatConfusion(
   names: readonly string[],
 ): string {
   const shown = names.map((name) => printable(name, 24));
-  const rows = [
+  return formatTable([
     ["true \\ chosen", ...shown],
     ...confusion.map((row, c) => [shown[c], ...row.map(String)]),
-  ];
-  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-  return rows.map((row) =>
-    row.map((cell, column) =>
-      column === 0 ? cell.padEnd(widths[column]) : cell.padStart(widths[column])
-    ).join("  ")
-  ).join("\n");
+  ]);
 }

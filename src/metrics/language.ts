@@ -2,8 +2,8 @@ import { meanLoss } from "./mean_loss.ts";
 
 /** How well a language model knew the characters of a batch. */
 export interface LanguageBatch {
-  /** The characters that were to be predicted. */
-  readonly targets: ArrayLike<number>;
+  /** How many characters were to be predicted. */
+  readonly characters: number;
   /** Their mean cross-entropy in nats, as `crossEntropy` gives it. */
   readonly loss?: number;
 }
@@ -27,12 +27,12 @@ export interface LanguageScores {
  * ```ts
  * import { languageScores } from "@gatewise/lstm";
  *
- * const batch = { targets: [3, 1, 2], loss: Math.log(8) };
+ * const batch = { characters: 3, loss: Math.log(8) };
  * console.log(languageScores([batch])); // 3 characters, 3 bits each, perplexity 8
  * ```
  */
 export function languageScores(batches: readonly LanguageBatch[]): LanguageScores {
-  const counted = batches.map(({ targets, loss }) => ({ count: targets.length, loss }));
+  const counted = batches.map(({ characters, loss }) => ({ count: characters, loss }));
   const count = counted.reduce((sum, batch) => sum + batch.count, 0);
   const { loss = NaN } = meanLoss(counted);
   return { count, loss, bitsPerCharacter: loss / Math.LN2, perplexity: Math.exp(loss) };

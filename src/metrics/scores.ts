@@ -1,3 +1,5 @@
+import { formatTable } from "./table.ts";
+
 /** What a model answered to one batch of samples, and what was right. */
 export interface ScoredBatch {
   /** The true class of each sample. */
@@ -218,14 +220,8 @@ function decimal(value: number | undefined, digits = 2): string {
  * two decimals, `-` where there is no value. Ends without a line break.
  */
 export function formatScoreTable(rows: readonly ScoreRow[]): string {
-  const lines = [
+  return formatTable([
     ["", ...COLUMNS.map(([heading]) => heading)],
     ...rows.map(({ name, scores }) => [name, ...COLUMNS.map(([, cell]) => cell(scores))]),
-  ];
-  const widths = lines[0].map((_, column) => Math.max(...lines.map((line) => line[column].length)));
-  return lines.map((line) =>
-    line.map((cell, column) =>
-      column === 0 ? cell.padEnd(widths[column]) : cell.padStart(widths[column])
-    ).join("  ").trimEnd()
-  ).join("\n");
+  ]);
 }

@@ -71,7 +71,7 @@ export function modelReport(run: Run, answered: Answered, others: readonly Run[]
         id: "scores",
         title: "Scores",
         content: html`<pre tabindex="0">${
-          task.format(config, split, task.score(answers), beside)
+          task.format(config, split, task.score(config, answers), beside)
         }</pre>`,
       },
       ...(others.length === 0 ? [] : [compareSection([run, ...others])]),

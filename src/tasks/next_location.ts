@@ -280,7 +280,7 @@ export const nextLocationTask: Task<Config, readonly Sample[], NextLocationBatch
   batchCount: ({ batchSize }, { length }, training) =>
     training ? Math.floor(length / batchSize) : Math.ceil(length / batchSize),
 
-  score: (answers) => bothScores(answers as readonly ScoredBatch[]),
+  score: (_, answers) => bothScores(answers as readonly ScoredBatch[]),
   summary: ({ all }) => `acc@1 ${all.acc1.toFixed(2)}, acc@10 ${all.acc10.toFixed(2)}`,
   baselines: (_, train, evaluated) =>
     floors.map((floor: Floor) => ({
@@ -305,11 +305,16 @@ export const nextLocationTask: Task<Config, readonly Sample[], NextLocationBatch
     return [...tables, ...(beside.length === 0 ? [] : [verdict(scores, beside)])].join("\n\n");
   },
 
-  async readInput({ totalLocNum, totalUserNum }, input) {
+  async readInput(config, input) {
+    const { totalLocNum, totalUserNum, batchSize } = config as SizedConfig;
     const samples = await readSamples(input, { targets: "optional" });
     const file = input === "-" ? "standard input" : input;
-    checkSamples(samples, { file, totalLocNum: totalLocNum!, totalUserNum: totalUserNum! });
-    return { data: samples, names: samples.map((_, number) => String(number)) };
+    checkSamples(samples, { file, totalLocNum, totalUserNum });
+    const model = nextLocation(config as SizedConfig);
+    return {
+      batches: batches(samples, { batchSize }).map((part) => model.batch(part)),
+      names: samples.map((_, number) => String(number)),
+    };
   },
   describePrediction(_, name, row, top): PredictionLine {
     const next = topOf(row, top);

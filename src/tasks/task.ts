@@ -39,10 +39,10 @@ export interface Baseline<S> {
 }
 
 /** What to predict for. */
-export interface PredictionInput<D> {
-  /** Data without targets, or with. */
-  readonly data: D;
-  /** A name for each sample, for people. */
+export interface PredictionInput<B extends Tree> {
+  /** Samples without targets, or with, in order. */
+  readonly batches: Iterable<B>;
+  /** What each sample is called. */
   readonly names: readonly string[];
 }
 
@@ -72,6 +72,8 @@ export interface Task<
   readonly meaning: string;
   /** A word for the data that it has when none are given: `simulated`. */
   readonly generated: string;
+  /** The folder that those are read from, if they are. */
+  readonly generatedFrom?: string;
   /** Configuration keys of its own, by field. */
   readonly keys: Readonly<Record<string, ConfigKey<unknown>>>;
   /** Defaults of common keys where it has others. */
@@ -106,7 +108,7 @@ export interface Task<
   batchCount(config: C, data: D, training: boolean): number;
 
   /** Scores of a split's answers. */
-  score(answers: readonly Answers[]): S;
+  score(config: C, answers: readonly Answers[]): S;
   /** What an epoch's line says of them besides the loss: `acc@1 12.73, acc@10 42.81`. */
   summary(scores: S): string;
   /** Scores of guessing without a model, counting in training data. */
@@ -121,7 +123,7 @@ export interface Task<
    *
    * @throws {InputError} If it cannot be read or does not fit the model.
    */
-  readInput(config: C, file: string): Promise<PredictionInput<D>>;
+  readInput(config: C, file: string): Promise<PredictionInput<B>>;
   /** What to say of a sample's row of predictions. */
   describePrediction(config: C, name: string, row: ArrayLike<number>, top: number): PredictionLine;
   /** Continues a text, for models that can: pieces as they come. */

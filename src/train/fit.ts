@@ -275,7 +275,7 @@ export async function fit<S = BothScores>(
         const diverged = await collect();
         if (diverged !== undefined) return diverged;
         const { step, learningRate } = state;
-        const train = task.score(answers);
+        const train = task.score(config, answers);
         events.onInterval?.({ epoch, step, learningRate, trainLoss: lossOf(answers), train });
       }
       events.onBatch?.(done, answers.length === 0 ? undefined : lossOf(answers));
@@ -293,7 +293,7 @@ export async function fit<S = BothScores>(
   const closeEpoch = async (): Promise<Divergence | undefined> => {
     const { epoch } = progress;
     const { step, learningRate } = state;
-    const trainLoss = lossOf(answers), train = task.score(answers);
+    const trainLoss = lossOf(answers), train = task.score(config, answers);
     let validated: readonly Answers[];
     try {
       validated = await pass("validation", weightsOf(state), "validation");
@@ -302,7 +302,7 @@ export async function fit<S = BothScores>(
       if (signal?.aborted) await save();
       throw error;
     }
-    const validationLoss = lossOf(validated), validation = task.score(validated);
+    const validationLoss = lossOf(validated), validation = task.score(config, validated);
     const { state: stopping, improved, action } = observe(progress.stopping, validationLoss, {
       patience,
     });
@@ -374,7 +374,7 @@ export async function fit<S = BothScores>(
   const { epochs, bestEpoch, seconds } = progress;
   return {
     epochs: epochs as readonly Epoch<S>[],
-    ...{ bestEpoch, weights: best, testAnswers, test: task.score(testAnswers), seconds },
+    ...{ bestEpoch, weights: best, testAnswers, test: task.score(config, testAnswers), seconds },
   };
 }
 

@@ -286,7 +286,7 @@ export async function loadCheckpoint(
 /** Whoever can write a checkpoint can make its checksum fit: its answers must be such as can be scored. */
 function checkAnswers(config: CommonConfig, answers: readonly Answers[], file: string): void {
   try {
-    taskOf(config).score(answers);
+    taskOf(config).score(config, answers);
   } catch (error) {
     throw new InputError(`${file}: is damaged: its answers cannot be scored`, { cause: error });
   }
