@@ -397,7 +397,9 @@ Deno.test("inspect counts what the published model has", async () => {
 });
 
 Deno.test("every command explains itself", async () => {
-  for (const name of ["train", "evaluate", "predict", "inspect", "trace", "report"] as const) {
+  for (
+    const name of ["train", "evaluate", "predict", "inspect", "trace", "prepare", "report"] as const
+  ) {
     const { code, out, err } = await task(name, ["--help"]);
     assertEquals([code, err], [0, ""]);
     assert(out.startsWith(`Usage: deno task ${name} [options]\n`), out);

@@ -236,6 +236,10 @@ Deno.test({
       assertEquals(ours[split].length, count);
       theirs[split].forEach((sample, i) => assertEquals<Sample>(ours[split][i], sample));
     }
+    const manifest = JSON.parse(await Deno.readTextFile(`${out}_manifest.json`));
+    assertEquals(manifest.inputs.map(({ file }: { file: string }) => file), [
+      ...["staypoints.csv", "valid_ids.json"],
+    ]);
   },
 });
 
@@ -250,6 +254,19 @@ function checkIns(): string[][] {
     rows.push([`u${person}`, time, String(40 + 0.01 * venue), "-74", `v${venue}`]);
   }
   return [...rows, rows[0], rows[5]];
+}
+
+/** Writes check-ins as Parquet: with DuckDB, which tests themselves may not load. */
+async function parquet(csv: string, out: string): Promise<string> {
+  const sql = `COPY (SELECT place AS venue, lon::DOUBLE AS x, lat::DOUBLE AS y, ` +
+    `time::TIMESTAMP AS at, "user" AS person FROM '${csv}') TO '${out}' (FORMAT parquet)`;
+  const program = `import { DuckDBInstance } from "@duckdb/node-api";
+    const connection = await (await DuckDBInstance.create(":memory:")).connect();
+    await connection.run("SET TimeZone = 'UTC'");
+    await connection.run(${JSON.stringify(sql)});`;
+  const { success, stderr } = await new Deno.Command("deno", { args: ["eval", program] }).output();
+  assert(success, new TextDecoder().decode(stderr));
+  return out;
 }
 
 /** The samples of a data set and the text of its places. */
@@ -292,6 +309,12 @@ Deno.test("prepare: the same check-ins give the same samples in every format and
     // Clocks that run backwards: the last line first.
     backwards: [await file("back.txt", gowalla.split("\n").reverse().join("\n"))],
     foursquare: [await file("tsmc.txt", latin1), "--timezone", "UTC"],
+    // Typed columns, and names of their own.
+    parquet: [
+      await parquet(`${folder}/in/plain.csv`, `${folder}/in/plain.parquet`),
+      "--columns",
+      "user=person,time=at,lat=y,lon=x,place=venue",
+    ],
   };
   const results: Record<string, Awaited<ReturnType<typeof made>>> = {};
   for (const [name, [input, ...options]] of Object.entries(inputs)) {
@@ -307,7 +330,7 @@ Deno.test("prepare: the same check-ins give the same samples in every format and
   assertEquals([plain.train.length > 300, plain.places.length], [true, 12]);
   assertAlmostEquals(plain.places[1].latitude, 40.01, 1e-7);
   assertEquals(plain.places.map(({ visits }) => visits! > 10), Array(12).fill(true));
-  for (const name of ["mixed", "zipped", "gowalla", "backwards"]) {
+  for (const name of ["mixed", "zipped", "gowalla", "backwards", "parquet"]) {
     assertEquals(results[name], plain);
   }
   assertEquals({ ...venues, places: undefined }, { ...plain, places: undefined });
@@ -399,7 +422,7 @@ const bad: Readonly<
   ],
   "a missing column": ["a.csv", "user,time,lat,lng\n", [
     "no column lon",
-    "did you mean",
+    "did you mean lng?",
     "--columns",
   ]],
   "two columns of one name": ["a.csv", "user,time,lat,lat\n", ["line 1", "one name"]],
@@ -410,7 +433,9 @@ const bad: Readonly<
     "2 fields where 4 belong",
   ]],
   "a zipped file cut short": ["a.csv.gz", zipped.subarray(0, 900), ["a.csv.gz", "cut short"]],
-  "no stay": ["a.csv", `${header}${good}`, ["no", "relax"]],
+  "a CSV that is no text": ["a.csv", Uint8Array.from([0xff, 0xfe, 44, 10]), ["no text in UTF-8"]],
+  "a Parquet that is none": ["a.parquet", "PAR1".repeat(9) + "PAR2", ["a.parquet", "no Parquet"]],
+  "no stay": ["a.csv", `${header}${good}`, ["nobody stays within 200 m", "--stay-minutes"]],
   "0 usable users": [
     ...["a.txt", visits.split("\n").slice(0, 60).join("\n"), ["none of 3 users", "--min-days"]],
   ] as unknown as [string, string, string[]],

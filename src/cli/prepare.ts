@@ -17,27 +17,29 @@ const command = {
     input: { type: "text", value: "PATH", meaning: "file or folder of raw data" },
     format: {
       type: "text",
+      value: "FORMAT",
       choices: ["auto", ...FORMATS],
       default: "auto",
-      meaning: "what it holds",
+      meaning: FORMATS.join(", "),
     },
     out: { type: "text", value: "PREFIX", meaning: "prefix of the files to write" },
     force: { type: "flag", meaning: "replace files that are there" },
     columns: {
       type: "text",
       value: "NAMES",
-      meaning: "of CSV and Parquet: user=..,time=..,lat=..,lon=..[,end=..][,place=..]",
+      meaning: "user=NAME,... of CSV, Parquet: user, time, lat, lon, end, place",
     },
     kind: {
       type: "text",
+      value: "KIND",
       choices: ["auto", "fixes", "visits"],
       default: "auto",
-      meaning: "rows of CSV and Parquet: visits if they have end or place, else fixes",
+      meaning: "rows are fixes, or visits (with end or place)",
     },
     timezone: {
       type: "text",
       value: "ZONE",
-      meaning: "IANA name of people's time (default UTC; Foursquare: as recorded)",
+      meaning: "people's time, an IANA name (default UTC; Foursquare: its own)",
     },
     "bad-rows": {
       type: "text",
@@ -82,9 +84,10 @@ const command = {
     },
     users: {
       type: "text",
+      value: "WHERE",
       choices: ["in-all-parts", "in-training"],
       default: "in-all-parts",
-      meaning: "where users must have samples",
+      meaning: "where users need samples, or in-training",
     },
     memory: {
       type: "number",

@@ -88,5 +88,12 @@ function asInputError(error: unknown): unknown {
       { cause: error },
     );
   }
+  const parquet = /No magic bytes found at end of file '(.+)'|file '(.+)' too small/.exec(text);
+  if (parquet !== null) {
+    return new InputError(
+      `${parquet[1] ?? parquet[2]}: is no Parquet file, or was cut short; get it again`,
+      { cause: error },
+    );
+  }
   return new InputError(printable(text.split("\n")[0], 300), { cause: error });
 }

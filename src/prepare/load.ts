@@ -309,6 +309,9 @@ async function tableOf(database: Database, format: Format, file: string): Promis
   if (line.trim() === "") {
     throw new InputError(`${file}: the first line is empty: it names columns`);
   }
+  if (/[\0\uFFFD]/.test(line)) {
+    throw new InputError(`${file}: is no text in UTF-8: give CSV saved as UTF-8, or --format`);
+  }
   const { names, delimiter } = splitHeader(line);
   if (new Set(names).size < names.length) {
     throw new InputError(`${file}: line 1: two columns have one name: ${printable(line)}`);
@@ -326,8 +329,10 @@ function findColumns(
     if (names.includes(name)) return [[field, name]];
     // What nobody asked for may be missing.
     if (columns[field] === undefined && (field === "end" || field === "place")) return [];
+    // What stands for another field is not what was meant.
+    const others = names.filter((other) => !FIELDS.some((field) => field === other));
     throw new InputError(
-      `${file}: has no column ${printable(name)}${suggestion(name, names)}; it has ${
+      `${file}: has no column ${printable(name)}${suggestion(name, others)}; it has ${
         printable(names.join(", "), 200)
       }: name yours as in --columns user=ID,time=WHEN,lat=Y,lon=X`,
     );

@@ -1,3 +1,4 @@
+import { rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import denoConfig from "../../deno.json" with { type: "json" };
 import { InputError } from "../core/errors.ts";
@@ -118,10 +119,16 @@ export async function prepare(
   await checkOutputs(out, options.force);
   const input = await findInput(options.input, options.format);
   progress.note(`reading ${count(input.files.length, "file")} as ${input.format}`);
-  const inputs = await digestFiles(input.files, options.input);
+  const inputs = [
+    ...await digestFiles(input.files, options.input),
+    ...options.validIds === undefined
+      ? []
+      : await digestFiles([options.validIds], dirname(options.validIds)),
+  ];
   const folder = await Deno.makeTempDir({ dir: options.temporary, prefix: "gatewise_prepare_" });
+  const folders = [folder];
   const removeAndExit = (): void => {
-    Deno.removeSync(folder, { recursive: true });
+    for (const each of folders) rmSync(each, { recursive: true, force: true });
     Deno.exit(130);
   };
   Deno.addSignalListener("SIGINT", removeAndExit);
@@ -139,7 +146,9 @@ export async function prepare(
         `${options.input}: none of ${
           count(all, "user")
         } has samples in ${where}: they need visits ` +
-          `over more than ${rules.historyDays} days there, ${rules.minVisits} or more before a ` +
+          `over more than ${
+            count(rules.historyDays, "day")
+          } there, ${rules.minVisits} or more before a ` +
           `target; relax --history-days, --min-visits or --split` +
           (rules.allParts ? ", or give --users in-training" : ""),
       );
@@ -155,7 +164,7 @@ export async function prepare(
       kept("of these users", "visits", prepared.visits.length, samples.visits),
     ];
     const [[duckdb]] = await database.all("SELECT version()");
-    return await write(options, samples, prepared, {
+    return await write(options, folders, samples, prepared, {
       versions: { gatewise: denoConfig.version, duckdb: String(duckdb), deno: Deno.version.deno },
       format: input.format,
       rules,
@@ -240,6 +249,12 @@ async function preparePositions(
   );
   let stays = found.stays;
   if (loaded.kind === "fixes") {
+    if (stays.length === 0) {
+      throw new InputError(
+        `${input.path}: nobody stays within ${rules.stayMeters} m for ${rules.stayMinutes} min; ` +
+          "relax --stay-meters and --stay-minutes, or --kind visits if each row is a visit",
+      );
+    }
     counts.push({
       rule: `stays: within ${rules.stayMeters} m for ${rules.stayMinutes} min`,
       of: "stays",
@@ -364,6 +379,7 @@ function isSameVisit(a: Stay, b: Stay): boolean {
 
 async function write(
   { out, force }: PrepareOptions,
+  folders: string[],
   { samples, places, placeVisits }: PreparedSamples,
   prepared: Prepared,
   rest: Omit<Manifest, "outputs">,
@@ -371,6 +387,7 @@ async function write(
   const parent = dirname(out);
   await Deno.mkdir(parent, { recursive: true });
   const folder = await Deno.makeTempDir({ dir: parent, prefix: ".gatewise_prepare_" });
+  folders.push(folder);
   try {
     const names: string[] = [];
     for (const split of SPLITS) {
