@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { DuckDBInstance } from "@duckdb/node-api";
 import { gzipSync } from "node:zlib";
 import { InputError } from "../src/core/errors.ts";
 import { randomKey } from "../src/core/random.ts";
@@ -23,6 +24,12 @@ function file(name: string, content: string | Uint8Array): string {
   const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
   Deno.writeFileSync(path, name.endsWith(".gz") ? gzipSync(bytes) : bytes);
   return path;
+}
+
+/** A database that writes Parquet, independent of what reads it. */
+async function database() {
+  const connection = await (await DuckDBInstance.create()).connect();
+  return Object.assign(connection, { [Symbol.dispose]: () => connection.closeSync() });
 }
 
 const moves: SequenceData = {
@@ -293,4 +300,95 @@ Deno.test("split: three files of one data set share the training file's classes"
   );
   const parts = await readSequenceSplits(one, { key });
   assertEquals(Object.values(parts).map(({ samples }) => samples.length), [12, 4, 4]);
+});
+
+const fixtures = new URL("../fixtures/sequences/", import.meta.url).pathname;
+
+Deno.test("sequences: Parquet files of DuckDB read as the same rows in CSV", async () => {
+  const expected = await readSequences(`${fixtures}steps.csv`);
+  assertEquals(expected.samples.length, 6);
+  for (const kind of ["snappy", "zstd", "gzip", "plain"]) {
+    assertEquals(await readSequences(`${fixtures}${kind}.parquet`), expected, kind);
+  }
+});
+
+Deno.test("sequences: Parquet in several row groups, with every encoding that DuckDB chooses", async () => {
+  using connection = await database();
+  const write = (name: string, options: string): Promise<unknown> =>
+    connection.run(`COPY steps TO '${folder}/${name}' (${options})`);
+  await connection.run(
+    "CREATE TABLE steps AS SELECT 's' || i % 97 AS sequence, hash(i) % 1000003 AS large, " +
+      "(hash(i + 1) % 100000)::INTEGER AS small, hash(i + 2) / 1.8446744073709552e19 AS real, " +
+      "(hash(i + 3) % 2048 / 7)::FLOAT AS single, 1 AS constant, i % 97 % 3 AS label " +
+      "FROM range(9000) t(i) ORDER BY i",
+  );
+  await write("many.csv", "FORMAT csv, HEADER");
+  const expected = await readSequences(`${folder}/many.csv`);
+  const found = new Set<string>();
+  for (const version of ["V1", "V2"]) {
+    for (const codec of ["snappy", "zstd", "gzip", "brotli", "uncompressed"]) {
+      const name = `${version}_${codec}.parquet`;
+      await write(
+        name,
+        `FORMAT parquet, COMPRESSION ${codec}, PARQUET_VERSION ${version}, ROW_GROUP_SIZE 2048`,
+      );
+      const rows = await connection.runAndReadAll(
+        `SELECT DISTINCT row_group_id, encodings FROM parquet_metadata('${folder}/${name}')`,
+      );
+      for (const [, encodings] of rows.getRows()) found.add(String(encodings));
+      assertEquals(await readSequences(`${folder}/${name}`), expected, name);
+    }
+  }
+  assert(found.size >= 4, [...found].join());
+});
+
+Deno.test("sequences: Parquet that cannot be is refused in one line", async () => {
+  using connection = await database();
+  const table = async (select: string): Promise<string> => {
+    await connection.run(`COPY (${select}) TO '${folder}/x.parquet' (FORMAT parquet)`);
+    return `${folder}/x.parquet`;
+  };
+  const good = Deno.readFileSync(`${fixtures}snappy.parquet`);
+  const flipped = good.with(40, 255).with(41, 255).with(42, 255).with(43, 255);
+  const cases: [string, () => Promise<string> | string][] = [
+    ["is empty", () => file("e.parquet", "")],
+    ["cannot be read as Parquet", () => file("t.parquet", "sequence,x,label\na,1,up\n")],
+    ["cannot be read as Parquet", () => file("c.parquet", good.subarray(0, 2000))],
+    ["cannot be read as Parquet", () => file("f.parquet", flipped)],
+    ["column x holds lists or records", () => `${fixtures}nested.parquet`],
+    ["has no column sequence", () => table("SELECT 1 AS x, 'a' AS label")],
+    [
+      "row 2: x is empty",
+      () =>
+        table("SELECT * FROM (VALUES ('a', 1.5, 'up'), ('a', NULL, 'up')) t(sequence, x, label)"),
+    ],
+    ["row 1: x is NaN", () => table("SELECT 'a' AS sequence, 'nan'::DOUBLE AS x, 1 AS label")],
+    [
+      'row 1: x is "one", not a number',
+      () => table("SELECT 'a' AS sequence, 'one' AS x, 1 AS label"),
+    ],
+    [
+      "row 1: x is true, not a number",
+      () => table("SELECT 'a' AS sequence, true AS x, 1 AS label"),
+    ],
+    [
+      'row 1: x is "2024',
+      () => table("SELECT 'a' AS sequence, TIMESTAMP '2024-05-01 08:00:00' AS x, 1 AS label"),
+    ],
+    [
+      "a class is a text or a whole number",
+      () => table("SELECT 'a' AS sequence, 1 AS x, 1.5::DOUBLE AS label"),
+    ],
+    ["holds no sequence", () => table("SELECT 'a' AS sequence, 1 AS x, 1 AS label LIMIT 0")],
+    ["cannot be read: there is no such file", () => `${folder}/none.parquet`],
+  ];
+  for (const [part, make] of cases) {
+    const path = await make();
+    const { message } = await assertRejects(() => readSequences(path), InputError, part);
+    assert(message.startsWith(path) && !message.includes("\n"), message);
+  }
+  // A tiny file of very many rows.
+  const bomb = await table("SELECT 'a' AS sequence, 1 AS x, 1 AS label FROM range(3000000)");
+  assert(Deno.statSync(bomb).size < 2 ** 16);
+  await assertRejects(() => readSequences(bomb), InputError, "unpacks to more than 100 values");
 });

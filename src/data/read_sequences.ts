@@ -1,5 +1,5 @@
 /**
- * Files of sequences: CSV with a row a time step, JSON with an object a sequence.
+ * Files of sequences: CSV and Parquet with a row a time step, JSON with an object a sequence.
  *
  * @module
  */
@@ -21,7 +21,7 @@ import { fileProblem, gunzip, isKind, textLines } from "./text_file.ts";
 
 /** Options of {@link readSequences}. */
 export interface ReadSequencesOptions {
-  /** Column of CSV that says which sequence a row belongs to; default `sequence`. */
+  /** Column of CSV and Parquet that says which sequence a row belongs to; default `sequence`. */
   readonly id?: string;
   /** Column with the class; default `label`, if there is one. */
   readonly label?: string;
@@ -56,7 +56,7 @@ interface SequenceRows {
   readonly where: (row: number) => string;
 }
 
-const ENDINGS = ["csv", "csv.gz", "jsonl", "jsonl.gz", "json"] as const;
+const ENDINGS = ["csv", "csv.gz", "jsonl", "jsonl.gz", "json", "parquet"] as const;
 /** What a line of JSON, a file of JSON, and all sequences together may hold. */
 const MAX_LINE_MIB = 64;
 const MAX_JSON = 256 * 2 ** 20;
@@ -403,7 +403,7 @@ function byNumber(labels: readonly string[]): ((a: string, b: string) => number)
 /**
  * Reads sequences. The ending of the name says how:
  *
- * - `.csv`, `.csv.gz`: a row a time step, in order. A column names the row's sequence, others
+ * - `.csv`, `.csv.gz`, `.parquet`: a row a time step, in order. A column names the row's sequence, others
  *   hold its class or its numbers to predict (the same in every row of a sequence, or only in one), all
  *   others are features. Names of columns are taken in lower case.
  * - `.jsonl`, `.jsonl.gz`: an object a line, `{"id": "a", "values": [[1, 2], [3, 4]], "label": "up"}`,
@@ -439,6 +439,8 @@ export async function readSequences(
       case "csv":
       case "csv.gz":
         return sequencesOfRows(file, await rowsOfCsv(path), options);
+      case "parquet":
+        return sequencesOfRows(file, await rowsOfParquet(path), options);
       case "json":
         return await sequencesOfObjects(objectsOfText(await wholeText(path), file), options);
       case undefined:
@@ -470,6 +472,23 @@ async function rowsOfCsv(path: string): Promise<SequenceRows> {
     count: rows.length,
     cell: (row, column) => rows[row].values[column],
     where: (row) => `line ${rows[row].line}`,
+  };
+}
+
+async function rowsOfParquet(path: string): Promise<SequenceRows> {
+  const { readParquet } = await import("./parquet.ts");
+  const { names, columns, rows } = await readParquet(path);
+  const lower = names.map((name) => name.toLowerCase());
+  const twice = lower.find((name, i) => lower.indexOf(name) < i);
+  if (twice !== undefined) {
+    throw new InputError(`${path}: two columns are called ${printable(twice)}`);
+  }
+  const at = new Map(lower.map((name, i) => [name, columns[i]]));
+  return {
+    columns: lower,
+    count: rows,
+    cell: (row, column) => at.get(column)![row],
+    where: (row) => `row ${row + 1}`,
   };
 }
 

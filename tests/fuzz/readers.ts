@@ -683,6 +683,9 @@ const sequenceTable = tableOf(sequenceCells, ["sequence", "x"]);
 const someSequences = ["label", "target"].map((answer) =>
   encodedText(`sequence,x,y,${answer}\na,1,2.5,1\na,-3,1e-3,1\nb,0,4,7\nb,1,"5",7\n`)
 );
+const parquets = ["snappy", "zstd", "gzip", "plain"].map((kind) =>
+  fixture(`sequences/${kind}.parquet`)
+);
 const nearObject: fc.Arbitrary<unknown> = fc.record({
   id: fc.oneof(fc.constantFrom("a", 1), json),
   values: fc.oneof(
@@ -908,6 +911,19 @@ export const readers: readonly Reader[] = [
     name: "CSV: very many cells",
     input: encoded(manyCells),
     ...inFile("x.csv", (path) => readVisits(path).catch(() => readPlaces(path))),
+  }),
+  reader({
+    name: "sequences, Parquet: any bytes",
+    input: fc.oneof(
+      bytes,
+      bytes.map((middle) => Uint8Array.from([...ascii("PAR1"), ...middle, ...ascii("PAR1")])),
+    ),
+    ...inFile("s.parquet", checkSequences),
+  }),
+  reader({
+    name: "sequences, Parquet: files changed",
+    input: mutated(parquets),
+    ...inFile("s.parquet", checkSequences),
   }),
   reader({
     name: "text: any bytes",
