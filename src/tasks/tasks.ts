@@ -7,11 +7,18 @@ import { InputError } from "../core/errors.ts";
 import { suggestion } from "../core/suggestion.ts";
 import type { CommonConfig } from "../train/keys.ts";
 import { nextLocationTask } from "./next_location.ts";
+import { sequenceClassifierTask } from "./sequence_classifier.ts";
+import { sequenceEnsembleTask } from "./sequence_ensemble.ts";
 import { stackedLstmTask } from "./stacked_lstm.ts";
 import type { Task } from "./task.ts";
 
 /** Every model that can be trained, the default first. */
-export const tasks: readonly Task[] = [nextLocationTask, stackedLstmTask];
+export const tasks: readonly Task[] = [
+  nextLocationTask,
+  sequenceEnsembleTask,
+  stackedLstmTask,
+  sequenceClassifierTask,
+];
 
 /** The task of a model's name or alias; dashes are as good as underscores. */
 export function findTask(name: string): Task | undefined {
