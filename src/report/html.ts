@@ -39,6 +39,11 @@ export function raw(text: string): Html {
   return { html: text };
 }
 
+/** A name of the program's, which may be broken after its dots and underscores. */
+export function code(name: string): Html {
+  return html`<code>${name.split(/(?<=[._])/).map((part) => html`${part}<wbr>`)}</code>`;
+}
+
 /** A column of a table. */
 export interface Column {
   /** Its heading. */

@@ -74,7 +74,7 @@ th:last-child, td:last-child { padding-right: 0; }
 thead th { font-weight: 600; vertical-align: bottom; }
 .words { text-align: left; }
 th[scope=row].words { min-width: 8rem; white-space: normal; position: sticky; left: 0; background: var(--paper); }
-td.words { white-space: normal; min-width: 6rem; }
+td.words { white-space: normal; min-width: 8rem; }
 td small, th small { display: block; color: var(--muted); font-size: 0.8rem; }
 tr.model th { font-weight: 600; }
 .changed { font-weight: 600; }
@@ -87,8 +87,8 @@ footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--rule);
   .verdict .answer { font-size: 1.4rem; }
   .tiles { grid-template-columns: repeat(2, 1fr); gap: 0.9rem 1rem; }
   nav li { flex: 1 1 40%; }
-  th[scope=row].words { min-width: 6rem; max-width: 42vw; }
-  th code { overflow-wrap: anywhere; font-size: 0.8em; }
+  th[scope=row].words { min-width: 8.5rem; max-width: 45vw; }
+  th code { font-size: 0.8em; }
 }
 @media print {
   :root {

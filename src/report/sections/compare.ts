@@ -2,7 +2,7 @@ import * as Plot from "@observablehq/plot";
 import type { Judged } from "../answers.ts";
 import { bootstrap, type Interval } from "../bootstrap.ts";
 import { counted, decimal, duration, grouped, signed } from "../format.ts";
-import { figure, type Html, html, table } from "../html.ts";
+import { code, figure, type Html, html, table } from "../html.ts";
 import { key } from "../key.ts";
 import type { Section } from "../page.ts";
 import { draw, ink, runStyles } from "../plot.ts";
@@ -152,7 +152,7 @@ function differencesTable(runs: readonly Run[]): Html {
       ...runs.map(({ name }) => ({ heading: name, words: true })),
     ],
     keys.map((name) => [
-      html`<code>${name}</code>`,
+      code(name),
       ...settings.map((one) => one.get(name) ?? "none"),
     ]),
   );
@@ -229,7 +229,7 @@ function accuracyFigure(runs: readonly JudgedRun[]): Html {
           }),
           Plot.dot(lines, { x: "value", y: (_, i) => i, fill: "color", r: 5 }),
           Plot.dot(lines, {
-            ...{ x: "guess", y: (_, i) => i, stroke: ink.muted, symbol: "square", r: 4.5 },
+            ...{ x: "guess", y: (_, i) => i, stroke: ink.muted, symbol: "square", r: 7 },
             strokeWidth: 1.75,
           }),
         ],

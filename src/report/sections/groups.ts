@@ -71,11 +71,13 @@ export function groupsSection(judged: Judged, { best, floors }: Scoreboard): Sec
       })}
       ${bars("By hour", by(HOURS, hourOf), {
         axis: "hour of the day",
+        domain: HOURS,
         note: "The hour at which the last visit ended, by the data’s own clock.",
         every: 3,
       })}
       ${bars("By weekday", by(DAYS, dayOf), {
         axis: "weekday",
+        domain: DAYS,
         note: "The day of the target’s visit.",
       })}
       ${people.length > 1 &&
@@ -116,8 +118,9 @@ function groupTable(
 function bars(
   title: string,
   list: readonly Group[],
-  { axis, note, every = 1 }: {
+  { axis, domain = list.map(({ label }) => label), note, every = 1 }: {
     readonly axis: string;
+    readonly domain?: readonly string[];
     readonly note?: string;
     readonly every?: number;
   },
@@ -135,10 +138,10 @@ function bars(
     drawing: draw(label, {
       x: {
         type: "point",
-        domain: list.map((group) => group.label),
+        domain,
         label: axis,
         tickSize: 0,
-        ticks: list.map((group) => group.label).filter((_, i) => i % every === 0),
+        ticks: domain.filter((_, i) => i % every === 0),
       },
       y: { grid: true, domain: [0, 100], ticks: 5, label: "acc@1, %" },
       r: { range: [2, 7], domain: [0, Math.max(...list.map(({ count }) => count))] },
@@ -176,9 +179,8 @@ function peopleFigure(list: readonly Group[]): Html {
   const behind = list.filter(({ model, guess }) => model < guess).length;
   const shown = list.toSorted((a, b) => b.count - a.count).slice(0, MOST_PEOPLE);
   const title = "By person";
-  const note =
-    `Each dot is one of ${list.length} people. Above the line the model is better than ` +
-    `the guess: for ${ahead}; below, for ${behind}.`;
+  const note = `Each dot is one of ${list.length} people. The model is better for ${ahead} of ` +
+    `them, above the line, and the guess for ${behind}, below.`;
   const numbers = groupTable(
     shown.length < list.length
       ? `${title}, the ${MOST_PEOPLE} with the most samples of ${list.length}`

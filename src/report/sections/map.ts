@@ -102,7 +102,7 @@ export function mapSection(
       : "");
   return {
     id: "map",
-    title: `A person on the map: person ${person}`,
+    title: `Map of person ${person}`,
     content: html`
       ${key([
         { mark: "ink", label: "where the person went next" },
@@ -261,7 +261,7 @@ function heightOf({ west, east, south, north }: Box): number {
   const mercator = (latitude: number): number =>
     Math.log(Math.tan(Math.PI / 4 + latitude * Math.PI / 360));
   const ratio = (mercator(north) - mercator(south)) / ((east - west) * Math.PI / 180);
-  return Math.round(Math.min(1.3, Math.max(0.4, ratio)) * WIDTH);
+  return Math.round(Math.min(1, Math.max(0.4, ratio)) * WIDTH);
 }
 
 /** Every n-th place, so that there are not too many. */

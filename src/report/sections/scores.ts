@@ -25,7 +25,7 @@ export function outcomeOf({ best: { ahead } }: Scoreboard): "yes" | "no" | "uncl
 const ANSWERS = {
   yes: "Yes: the model beats guessing",
   no: "No: guessing beats this model",
-  unclear: "Too close to call: the model does as well as guessing",
+  unclear: "Too close to call",
 } as const;
 
 /** The first thing to know: is the model better than guessing without one? */
@@ -35,43 +35,40 @@ export function verdict(
 ): Html {
   const { model, best, floors } = all;
   const outcome = outcomeOf(all);
+  const one = (value: number): string => decimal(value, 1);
   const { by, low, high } = best.ahead;
-  const unseen = judged.samples.filter(({ Y }) => Y < 2).length;
+  const place = Math.abs(by) < 0.05
+    ? "level with it"
+    : `${one(Math.abs(by))} points ${by > 0 ? "ahead" : "behind"}`;
+  const interval = `${signed(low, 1)} to ${signed(high, 1)}`;
   const beaten = floors.filter(({ ahead }) => ahead.low > 0).length;
-  const points = decimal(Math.abs(by), 1);
+  const unseen = judged.samples.filter(({ Y }) => Y < 2).length;
+  const others = unseen > 0 && known.model.scores.count > 0 &&
+    ` ${one(100 * unseen / model.scores.count)}% of the targets are places that training never ` +
+      `saw, which no model can name; of the others the model gets ` +
+      `${one(known.model.scores.acc1)}% right, the best guess ${one(known.best.scores.acc1)}%.`;
   return html`
     <div class="verdict ${outcome}">
       <p class="muted">Does it beat trivial guessing?</p>
       <p class="answer">${ANSWERS[outcome]}</p>
-      <p>The model’s first choice is right for <b>${decimal(
-        model.scores.acc1,
-        1,
-      )}%</b> of ${counted(model.scores.count, `${judged.split} target`)}. The best of ${floors
-        .length} ways to guess, ${best.label}, is right for <b>${decimal(
-          best.scores.acc1,
-          1,
-        )}%</b>: the model is ${by >= 0
-        ? `${points} points ahead`
-        : `${points} points behind`} (95% interval of the difference: ${signed(low, 1)} to ${signed(
-          high,
-          1,
-        )}), and clearly better
-    than ${beaten === 0 ? "none" : beaten} of the ${floors.length}.${unseen > 0 &&
-      known.model.scores.count > 0 &&
-      ` ${
-        decimal(100 * unseen / model.scores.count, 1)
-      }% of the targets are places that training never saw, which no model can name; of the others the model gets ${
-        decimal(known.model.scores.acc1, 1)
-      }% right, the best guess ${decimal(known.best.scores.acc1, 1)}%.`}</p>
-      <dl class="tiles">${(["acc1", "acc5", "acc10", "mrr"] as const).map((measure) =>
-        html`
-          <div>
-            <dt>${MEASURE_NAMES[measure]}</dt>
-            <dd class="value">${decimal(model.scores[measure], 1)}</dd>
-            <dd class="beside">guess <b>${decimal(best.scores[measure], 1)}</b></dd>
-          </div>
-        `
-      )}</dl>
+      <p>
+        The model’s first choice is right for <b>${one(model.scores.acc1)}%</b> of
+        ${counted(model.scores.count, `${judged.split} target`)}. The best of ${floors.length} ways
+        to guess, ${best.label}, is right for <b>${one(best.scores.acc1)}%</b>: the model is
+        ${place} (95% interval of the difference: ${interval}), and clearly better than
+        ${beaten === 0 ? "none" : beaten} of the ${floors.length}.${others}
+      </p>
+      <dl class="tiles">
+        ${(["acc1", "acc5", "acc10", "mrr"] as const).map((measure) =>
+          html`
+            <div>
+              <dt>${MEASURE_NAMES[measure]}</dt>
+              <dd class="value">${one(model.scores[measure])}</dd>
+              <dd class="beside">guess <b>${one(best.scores[measure])}</b></dd>
+            </div>
+          `
+        )}
+      </dl>
     </div>
   `;
 }
@@ -87,13 +84,12 @@ export function scoresSection(
   boards: Readonly<Record<"all" | "known", Scoreboard>>,
 ): Section {
   const { clusters } = boards.all;
+  const places = grouped(judged.config.totalLocNum - 2);
   return {
     id: "scores",
     title: "Scores beside guessing",
     content: html`
-      <p>Ranks are over all ${grouped(
-        judged.config.totalLocNum - 1,
-      )} places. Below each score stands its
+      <p>Ranks are over ${places} places and one id for any other. Below each score stands its
       95% interval: ${clusters.of === "people"
         ? `the ${clusters.count} people are drawn anew 1,000 times, each with all their samples, since one person’s samples resemble each other.`
         : `samples are drawn anew 1,000 times. With fewer than 10 people, nothing is said here about people whom the data do not have.`}</p>

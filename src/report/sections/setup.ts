@@ -2,7 +2,7 @@ import { parse } from "@std/yaml";
 import { taskOf } from "../../tasks/tasks.ts";
 import { defaultsOf, formatConfig } from "../../train/config.ts";
 import { grouped } from "../format.ts";
-import { html, table } from "../html.ts";
+import { code, html, table } from "../html.ts";
 import type { Section } from "../page.ts";
 import type { Run } from "../run.ts";
 
@@ -39,7 +39,7 @@ export function parametersSection({ parameters }: Run): Section {
           heading: "share",
         }],
         parameters.toSorted((a, b) => b.count - a.count).map(({ name, shape, count }) => [
-          html`<code>${name}</code>`,
+          code(name),
           shape.join(" × "),
           grouped(count),
           `${(100 * count / total).toFixed(1)}%`,
@@ -67,7 +67,7 @@ export function setupSection({ config, environment }: Run): Section {
         [...settings].map(([name, value]) => {
           const usual = defaults.get(name);
           return [
-            html`<code>${name}</code>`,
+            code(name),
             usual === value ? value : html`<span class="changed">${value}</span>`,
             usual === value ? "same" : usual ?? "none",
           ];
