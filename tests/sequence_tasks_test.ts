@@ -88,6 +88,11 @@ for (const [name, options] of Object.entries(small)) {
           ["new", "up"],
           ["newer", "down"],
         ]);
+        const { importance } = await json("evaluate", ["--run", run, "--json", "--importance"]);
+        const changes = importance as { feature: string; change: number }[];
+        // Only the first feature tells the classes apart.
+        assertEquals(changes.map(({ feature }) => feature), ["first", "second"]);
+        assert(changes[0].change > 10 * changes[1].change, JSON.stringify(changes));
         const { out: traced, code } = await task("trace", ["--run", run, "--batch", "2"]);
         assertEquals(code, 0);
         assert(traced.includes("batch.values"), traced);

@@ -1,13 +1,8 @@
 import type { Tree } from "../core/tree.ts";
 import type { Sample } from "../data/samples.ts";
 import { openDevice } from "../gpu/device.ts";
-import type { Weights } from "../models/model.ts";
-import { dispose, read } from "../plan/device_tensor.ts";
-import { taskOf } from "../tasks/tasks.ts";
-import type { CommonConfig } from "../train/config.ts";
 import type { SizedConfig } from "../train/data.ts";
-import { predictor } from "../train/evaluate.ts";
-import { upload } from "../train/fit.ts";
+import { predictions } from "../train/evaluate.ts";
 import { loadWeights } from "../train/weights.ts";
 import { type Command, type Options, UsageError } from "./options.ts";
 import { print, runCommand } from "./output.ts";
@@ -72,13 +67,17 @@ async function main(options: Options<typeof command>): Promise<void> {
     throw new UsageError(`--${stray} goes with --history FILE`);
   }
   const { task, config, weights: file } = await weightsSource(options);
-  const weights = await loadWeights(file, task.model(config));
+  const model = task.model(config);
+  const weights = await loadWeights(file, model);
+  const rows = async function* (batches: Iterable<Tree>): AsyncGenerator<Float32Array> {
+    using device = await openDevice();
+    yield* predictions(device, model, weights, batches);
+  };
   if (history !== undefined) {
     if (task.name !== "next_location") {
       throw new UsageError(`--history is for next_location, and the model is ${task.name}`);
     }
-    const predict = (samples: readonly Sample[]) =>
-      rowsOf(config, weights, task.batches(config, samples));
+    const predict = (samples: readonly Sample[]) => rows(task.batches(config, samples));
     return await predictHistory({ ...options, history }, config as SizedConfig, predict);
   }
   if (input === "-" && Deno.stdin.isTerminal()) {
@@ -86,29 +85,9 @@ async function main(options: Options<typeof command>): Promise<void> {
   }
   const { batches, names } = await task.readInput(config, input);
   let number = 0;
-  for await (const row of rowsOf(config, weights, batches)) {
+  for await (const row of rows(batches)) {
     const { text, json } = task.describePrediction(config, names[number++], row, options.top);
     print(options.json ? JSON.stringify(json) : text);
-  }
-}
-
-/** The model's predictions, for one sample after the other. */
-async function* rowsOf(
-  config: CommonConfig,
-  weights: Weights,
-  batches: Iterable<Tree>,
-): AsyncGenerator<Float32Array> {
-  const task = taskOf(config);
-  using device = await openDevice();
-  using prediction = predictor(device, task.model(config));
-  const onDevice = upload(device, weights);
-  for (const batch of batches) {
-    const result = prediction(onDevice, batch);
-    const { data, shape: [rows, width] } = await read(result);
-    dispose(result);
-    for (let b = 0; b < rows; b++) {
-      yield data.subarray(b * width, (b + 1) * width) as Float32Array;
-    }
   }
 }
 

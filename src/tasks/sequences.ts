@@ -27,6 +27,7 @@ import {
   type ClassifiedBatch,
   formatConfusion,
 } from "../metrics/classification.ts";
+import { featureImportance } from "../metrics/feature_importance.ts";
 import { type RegressionScores, regressionScores } from "../metrics/regression.ts";
 import { formatTable } from "../metrics/table.ts";
 import type { Model } from "../models/model.ts";
@@ -431,6 +432,12 @@ export function sequenceTask<C extends SequenceConfig, B extends Tree>(
       baselines: Object.fromEntries(beside.map(({ name, scores }) => [name, scores])),
     }),
     format,
+
+    async importance({ features }, samples, predict) {
+      const changes = await featureImportance(samples, features!.length, predict);
+      return features!.map((feature, i) => ({ feature, change: changes[i] }))
+        .sort((a, b) => b.change - a.change);
+    },
 
     async readInput(config, file) {
       const { samples } = await readSequences(file, {

@@ -38,6 +38,14 @@ export interface Baseline<S> {
   readonly scores: S;
 }
 
+/** How much predictions depend on a feature. */
+export interface FeatureImportance {
+  /** The feature. */
+  readonly feature: string;
+  /** Mean absolute change of the predictions when it is 0 throughout. */
+  readonly change: number;
+}
+
 /** What to predict for. */
 export interface PredictionInput<B extends Tree> {
   /** Samples without targets, or with, in order. */
@@ -117,6 +125,17 @@ export interface Task<
   results(scores: S, beside: readonly Baseline<S>[]): Readonly<Record<string, unknown>>;
   /** A table for people, and what it comes to. */
   format(config: C, what: string, scores: S, beside: readonly Baseline<S>[]): string;
+
+  /**
+   * How much predictions depend on each feature, for models of features.
+   *
+   * @param predict All predictions for data, one after the other.
+   */
+  importance?(
+    config: C,
+    data: D,
+    predict: (data: D) => Promise<ArrayLike<number>>,
+  ): Promise<readonly FeatureImportance[]>;
 
   /**
    * Reads what to predict for; `-` is standard input.

@@ -144,3 +144,32 @@ export function predictor<
     { name: "prediction" },
   );
 }
+
+/** Predictions of a model, one sample after the other. */
+export async function* predictions<
+  P extends Tree,
+  S extends Tree,
+  B extends Tree,
+  O extends ModelOutput<S>,
+>(
+  device: Device,
+  model: Model<P, S, B, O>,
+  weights: Weights<P, S>,
+  batches: Iterable<B>,
+): AsyncGenerator<Float32Array> {
+  using prediction = predictor(device, model);
+  const { params, statistics } = weights;
+  const onDevice = { params: put(device, params), statistics: put(device, statistics) };
+  try {
+    for (const batch of batches) {
+      const result = prediction(onDevice, batch);
+      const { data, shape: [rows, width] } = await read(result);
+      dispose(result);
+      for (let b = 0; b < rows; b++) {
+        yield data.subarray(b * width, (b + 1) * width) as Float32Array;
+      }
+    }
+  } finally {
+    dispose([onDevice.params, onDevice.statistics]);
+  }
+}
