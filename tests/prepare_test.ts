@@ -415,6 +415,16 @@ const bad: Readonly<
   "a latitude of 91": ["a.csv", `${header}${good}a,1,91,0\n`, ["a.csv: line 3", "lat is", "91"]],
   "text for a number": ["a.csv", `${header}a,1,north,0\n`, ["line 2", "north", "must be numbers"]],
   "no time": ["a.csv", `${header}a,soon,1,1\n`, ["line 2", "soon", "2009-01-31T12:00:00Z"]],
+  "a time past all calendars": ["a.csv", `${header}${good}a,1e16,1,1\n`, [
+    "line 3",
+    "time",
+    "1e16",
+  ]],
+  "an offset of more than a day": [
+    "a.txt",
+    "1\tv\tc\tHome\t40.7\t-74\t1e9\tTue Apr 03 18:00:06 +0000 2012\n",
+    ["a.txt: line 1", "the offset from UTC"],
+  ],
   "an end before the start": [
     "a.csv",
     "user,time,end,lat,lon\na,2024-01-01T00:00Z,2023-01-01T00:00Z,1,1\n",

@@ -95,5 +95,11 @@ function asInputError(error: unknown): unknown {
       { cause: error },
     );
   }
-  return new InputError(printable(text.split("\n")[0], 300), { cause: error });
+  const first = printable(text.split("\n")[0], 300);
+  // Faults of DuckDB itself, which damaged files provoke.
+  const own = /^(INTERNAL|FATAL) Error/.test(first);
+  return new InputError(
+    own ? `DuckDB failed (${first}): the file may be damaged: repair it or leave it out` : first,
+    { cause: error },
+  );
 }

@@ -86,6 +86,7 @@ const FAULTS: Readonly<Record<string, (row: Readonly<Record<string, string>>) =>
   "no user": () => "there is no user",
   "no time": ({ time }) =>
     `the time is ${time}: write it as 2009-01-31T12:00:00Z or as seconds since 1970`,
+  "no offset": () => "the offset from UTC is not a number of minutes within a day",
   "no number": ({ lat, lon }) =>
     `lat is ${lat} and lon is ${lon}: both must be numbers, in degrees`,
   "out of range": ({ lat, lon }) =>
@@ -187,11 +188,16 @@ function selectRows({ from, fields, timeOf }: Layout, files: readonly string[]):
     field === undefined ? "NULL::DOUBLE" : `try_cast(${field} AS DOUBLE)`;
   const time = (field: string | undefined): string =>
     field === undefined ? "NULL::DOUBLE" : `${timeOf(field)}::DOUBLE`;
+  // A time as milliseconds or seconds since 1970 lies within the years -1199 and 5138.
+  const isTime = (column: string): string => `coalesce(abs(${column}) <= 1e14, false)`;
   const text = (field: string | undefined): string => `nullif(trim(${field ?? "NULL"}), '')`;
-  return `SELECT *, CASE WHEN "user" IS NULL THEN 'no user' WHEN t IS NULL THEN 'no time' ` +
+  return `SELECT *, CASE WHEN "user" IS NULL THEN 'no user' WHEN NOT ${
+    isTime("t")
+  } THEN 'no time' ` +
+    (fields.offset === undefined ? "" : `WHEN abs("offset") > 1440 THEN 'no offset' `) +
     "WHEN lat IS NULL OR lon IS NULL THEN 'no number' " +
     "WHEN NOT (lat BETWEEN -90 AND 90 AND lon BETWEEN -180 AND 180) THEN 'out of range' " +
-    (fields.end === undefined ? "" : "WHEN stop IS NULL THEN 'no end' ") +
+    (fields.end === undefined ? "" : `WHEN NOT ${isTime("stop")} THEN 'no end' `) +
     (fields.end === undefined ? "" : "WHEN stop < t THEN 'end before start' ") +
     (fields.place === undefined ? "" : "WHEN place IS NULL THEN 'no place' ") +
     `END AS fault FROM (SELECT ${text(fields.user)} AS "user", ${time(fields.time)} AS t, ` +
@@ -410,12 +416,14 @@ export async function loadStaypoints(
   ) {
     for (let i = 0; i < columns[0].length; i++) {
       const row = columns.map((column) => column[i] as number | null);
-      const at = row.findIndex((value) => value === null || !Number.isInteger(value) || value < 0);
+      const at = row.findIndex((value) =>
+        value === null || !Number.isInteger(value) || value < 0 || value >= 2 ** 31
+      );
       if (at >= 0) {
         throw new InputError(
           `${file}: the staypoint with id ${row[0]}: ${
             STAYPOINTS[at]
-          } must be a whole number from 0`,
+          } must be a whole number from 0, below 2^31`,
         );
       }
       const [id, user, place, duration, day, minute, weekday] = row as number[];

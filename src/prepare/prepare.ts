@@ -1,7 +1,9 @@
 import { rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import denoConfig from "../../deno.json" with { type: "json" };
+import { printable } from "../core/describe.ts";
 import { InputError } from "../core/errors.ts";
+import { readWholeFile } from "../core/whole_file.ts";
 import { formatPlaces } from "../data/places.ts";
 import { writeSamples } from "../data/read_samples.ts";
 import { writeFile } from "../train/run_directory.ts";
@@ -95,7 +97,7 @@ export interface Manifest {
 const SPLITS = ["train", "validation", "test"] as const;
 
 /** Visits with all that is known of their users and places. */
-interface Prepared {
+export interface Prepared {
   readonly visits: readonly Visit[];
   readonly userIds: (user: number) => string;
   /** Where places are and what they are called; undefined where nothing tells. */
@@ -134,9 +136,7 @@ export async function prepare(
   Deno.addSignalListener("SIGINT", removeAndExit);
   try {
     using database = await openDatabase({ memory: options.memory, folder });
-    const prepared = input.format === "staypoints"
-      ? await prepareStaypoints(database, input, options)
-      : await preparePositions(database, input, options, progress);
+    const prepared = await readVisits(database, input, options, progress);
     const samples = toSamples(prepared.visits, rules);
     const all = new Set(prepared.visits.map(({ user }) => user)).size;
     const empty = Object.entries(samples.counts).find(([, samples]) => samples === 0);
@@ -184,10 +184,32 @@ export async function prepare(
   }
 }
 
+/**
+ * Reads raw data as visits, by the rules.
+ *
+ * @throws {InputError} If they cannot be read, or no visit is left.
+ */
+export async function readVisits(
+  database: Database,
+  input: Input,
+  options: Pick<PrepareOptions, "rules" | "timezone" | "columns" | "kind" | "badRows" | "validIds">,
+  progress: PrepareProgress,
+): Promise<Prepared> {
+  try {
+    return input.format === "staypoints"
+      ? await prepareStaypoints(database, input, options)
+      : await preparePositions(database, input, options, progress);
+  } catch (error) {
+    // DuckDB does not always say what it read.
+    if (!(error instanceof InputError) || error.message.includes(input.path)) throw error;
+    throw new InputError(`${input.path}: ${error.message}`, { cause: error });
+  }
+}
+
 async function prepareStaypoints(
   database: Database,
   { files: [file] }: Input,
-  { validIds }: PrepareOptions,
+  { validIds }: Pick<PrepareOptions, "validIds">,
 ): Promise<Prepared> {
   const targets = validIds === undefined ? undefined : await readIds(validIds);
   const visits = await loadStaypoints(database, file, targets);
@@ -201,12 +223,18 @@ async function prepareStaypoints(
   return { visits, userIds: String, counts };
 }
 
+const MAX_IDS = 64 * 2 ** 20;
+
 async function readIds(path: string): Promise<ReadonlySet<number>> {
   let ids: unknown;
   try {
-    ids = JSON.parse(await Deno.readTextFile(path));
+    const bytes = await readWholeFile(path, MAX_IDS);
+    if (bytes === undefined) throw new InputError(`${path}: is larger than 64 MiB`);
+    ids = JSON.parse(new TextDecoder().decode(bytes));
   } catch (error) {
-    throw new InputError(`${path}: cannot be read: ${(error as Error).message.split("\n")[0]}`);
+    if (error instanceof InputError) throw error;
+    const [reason] = (error as Error).message.split("\n");
+    throw new InputError(`${path}: cannot be read: ${printable(reason, 120)}`);
   }
   if (!Array.isArray(ids) || !ids.every(Number.isInteger)) {
     throw new InputError(`${path}: must be a JSON list of the ids of staypoints: [9, 10, 11]`);
@@ -217,7 +245,7 @@ async function readIds(path: string): Promise<ReadonlySet<number>> {
 async function preparePositions(
   database: Database,
   input: Input,
-  { rules, timezone, columns, kind, badRows }: PrepareOptions,
+  { rules, timezone, columns, kind, badRows }: Omit<Parameters<typeof readVisits>[2], "validIds">,
   progress: PrepareProgress,
 ): Promise<Prepared> {
   const loaded = await loadRows(database, input, { columns, kind, badRows });
@@ -236,7 +264,7 @@ async function preparePositions(
   ];
   const found = loaded.kind === "fixes"
     ? await detectStays(database, rules, total, progress)
-    : await readVisits(database, loaded);
+    : await staysOfVisits(database, loaded);
   const distinct = total - found.duplicates;
   counts.push(
     kept("not repeated", loaded.kind, total, distinct),
@@ -334,7 +362,7 @@ async function detectStays(
   return detector.end();
 }
 
-async function readVisits(database: Database, { placeIds }: Loaded): Promise<DetectedStays> {
+async function staysOfVisits(database: Database, { placeIds }: Loaded): Promise<DetectedStays> {
   const stays: Stay[] = [];
   const tracks: Track[] = [];
   let [duplicates, unordered, lastRow] = [0, 0, 0];

@@ -32,7 +32,7 @@ export async function tryApart(options: ApartOptions): Promise<Omit<Trial, "name
   const { module, index, cases, seed, silence = 15_000, mostMemory = 512 } = options;
   const child = new Deno.Command("deno", {
     args: [
-      ...["run", "--no-prompt", "--allow-read", "--allow-write", "--no-check"],
+      ...["run", "--no-prompt", "--allow-read", "--allow-write", "--allow-ffi", "--no-check"],
       // Garbage of many inputs is not counted as the need of one.
       `--v8-flags=--max-old-space-size=${mostMemory},--max-semi-space-size=8`,
       new URL("./one.ts", import.meta.url).href,

@@ -4,6 +4,7 @@
  * @module
  */
 import fc from "fast-check";
+import { cpuUsage } from "node:process";
 import { UsageError } from "../../src/cli/options.ts";
 import { InputError } from "../../src/core/errors.ts";
 
@@ -17,6 +18,8 @@ export interface Reader<T = unknown> {
   readonly read: (input: T) => unknown;
   /** What the message of a refusal must name: the file. */
   readonly names?: string;
+  /** Needs permissions that tests lack: tried only in a process of its own. */
+  readonly apart?: boolean;
 }
 
 /** A reader of any inputs: what makes them and what reads them fit. */
@@ -39,7 +42,7 @@ export interface Outcome {
 export interface TryOptions {
   readonly cases: number;
   readonly seed: number;
-  /** An input that takes longer, in milliseconds, is a hang. */
+  /** An input that takes more of the processor's time, in milliseconds, is a hang. */
   readonly limit?: number;
   /** Called after each input. */
   readonly onCase?: () => void;
@@ -73,7 +76,7 @@ export async function tryReader(
   const hangs: string[] = [];
   /** Reads an input; gives whether it was accepted and how long it took. */
   const tried = async (value: unknown): Promise<{ fits: boolean; milliseconds: number }> => {
-    const started = performance.now();
+    const started = cpuUsage();
     let fits = true;
     try {
       await read(value);
@@ -83,13 +86,14 @@ export async function tryReader(
       if (fault !== undefined) throw new Error(`refused, but ${fault}: ${error.message}`);
       fits = false;
     }
-    return { fits, milliseconds: performance.now() - started };
+    const { user, system } = cpuUsage(started);
+    return { fits, milliseconds: (user + system) / 1000 };
   };
   const property = fc.asyncProperty(input, async (value) => {
     done++;
     onCase?.();
     const { fits, milliseconds } = await tried(value);
-    // Tried twice, since other processes may have had the machine.
+    // Tried twice, since garbage of others may have been collected meanwhile.
     if (milliseconds > limit) {
       const again = (await tried(value)).milliseconds;
       if (again > limit) throw new Hang(`took ${Math.round(again)} ms`);

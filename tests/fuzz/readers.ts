@@ -10,9 +10,12 @@ import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { command as evaluate } from "../../src/cli/evaluate.ts";
+import { command as generate } from "../../src/cli/generate.ts";
 import { command as inspect } from "../../src/cli/inspect.ts";
 import { type Command, parseOptions } from "../../src/cli/options.ts";
 import { command as predict } from "../../src/cli/predict.ts";
+import { command as report } from "../../src/cli/report.ts";
+import { command as trace } from "../../src/cli/trace.ts";
 import { command as train } from "../../src/cli/train.ts";
 import { InputError } from "../../src/core/errors.ts";
 import { type HostTensor, sizeOf, tensor } from "../../src/core/tensor.ts";
@@ -23,6 +26,7 @@ import { readPlaces } from "../../src/data/read_places.ts";
 import { readSamples, writeSamples } from "../../src/data/read_samples.ts";
 import { readSequences } from "../../src/data/read_sequences.ts";
 import { formatSample, parseSample, type Sample } from "../../src/data/samples.ts";
+import { readTable } from "../../src/data/table.ts";
 import { decodeText, encodeText, readText, textVocabulary } from "../../src/data/text.ts";
 import { bothScores, type ScoredBatch } from "../../src/metrics/scores.ts";
 import type { Initial } from "../../src/models/next_location.ts";
@@ -39,6 +43,7 @@ import {
   encodeSafetensors,
   readSafetensors,
 } from "../../src/train/safetensors.ts";
+import { rawDataReaders } from "./raw_data.ts";
 import { bytes, encoded, json, mutated, number, repeated, text } from "./inputs.ts";
 import { type Reader, reader } from "./reader.ts";
 
@@ -531,7 +536,7 @@ async function checkConfig(path: string): Promise<void> {
 
 // ---- command lines
 
-const commands: readonly Command[] = [train, evaluate, predict, inspect];
+const commands: readonly Command[] = [train, evaluate, predict, generate, inspect, trace, report];
 const argument = fc.oneof(
   fc.constantFrom(
     "-",
@@ -567,11 +572,14 @@ function checkOptions([command, args]: [Command, string[]]): void {
     const value = values[key];
     if (value === undefined && type !== "flag" && option.default === undefined) continue;
     const wanted = { flag: "boolean", text: "string", whole: "number", number: "number" }[type];
-    assertEquals(typeof value, wanted);
-    if (typeof value === "number") {
-      assertEquals(value >= min && value <= max && (type !== "whole" || value % 1 === 0), true);
+    assertEquals(Array.isArray(value), option.many === true);
+    for (const one of Array.isArray(value) ? value : [value]) {
+      assertEquals(typeof one, wanted);
+      if (typeof one === "number") {
+        assertEquals(one >= min && one <= max && (type !== "whole" || one % 1 === 0), true);
+      }
+      if (choices !== undefined) assertEquals(choices.includes(one), true);
     }
-    if (choices !== undefined) assertEquals(choices.includes(value as string), true);
   }
 }
 
@@ -654,7 +662,7 @@ const manyCells = fc.oneof(
     fc.constantFrom("", "start,place\n", "id,latitude,longitude\n"),
     repeated(
       ["1\n", "1,", ",", "\n", '"', '""', "a ", ";\t", '1,"\n"\n', "2024-05-01T08:00,3\n"],
-      20,
+      18,
     ),
   ).map((parts) => parts.join("")),
   fc.double({ min: 0, max: 17, noNaN: true }).map((power) =>
@@ -910,7 +918,7 @@ export const readers: readonly Reader[] = [
   reader({
     name: "CSV: very many cells",
     input: encoded(manyCells),
-    ...inFile("x.csv", (path) => readVisits(path).catch(() => readPlaces(path))),
+    ...inFile("x.csv", (path) => readTable(path)),
   }),
   reader({
     name: "sequences, Parquet: any bytes",
@@ -935,6 +943,10 @@ export const readers: readonly Reader[] = [
     }),
   }),
   reader({ name: "command lines", input: commandLine, read: checkOptions }),
+  ...rawDataReaders(
+    folder,
+    (sample) => accepted(() => parseSample(formatSample(sample), "raw", "required")),
+  ),
   // Valid input comes back as it was; a refusal is a crash here.
   reader({
     name: "valid: safetensors",
