@@ -21,7 +21,7 @@ export interface ApartOptions {
   readonly index: number;
   readonly cases: number;
   readonly seed: number;
-  /** Silence of the process, in milliseconds, that counts as a hang. */
+  /** Silence of the process, in milliseconds, that counts as a hang: far more than a slow start. */
   readonly silence?: number;
   /** Memory in MiB that counts as a crash. */
   readonly mostMemory?: number;
@@ -29,7 +29,7 @@ export interface ApartOptions {
 
 /** Tries a reader in a process of its own. */
 export async function tryApart(options: ApartOptions): Promise<Omit<Trial, "name">> {
-  const { module, index, cases, seed, silence = 15_000, mostMemory = 512 } = options;
+  const { module, index, cases, seed, silence = 60_000, mostMemory = 512 } = options;
   const child = new Deno.Command("deno", {
     args: [
       ...["run", "--no-prompt", "--allow-read", "--allow-write", "--allow-ffi", "--no-check"],
