@@ -91,6 +91,10 @@ Deno.test("sequences: columns are chosen by name; numbers to predict", async () 
     width: 2,
     targets: ["t"],
   });
+  const several = file("several.csv", "sequence,target_high,v,target_low\na,5,1,2\nb,6,5,6\n");
+  const read = await readSequences(several);
+  assertEquals([read.features, read.targets], [["v"], ["target_high", "target_low"]]);
+  assertEquals(read.samples.map(({ target }) => [...target!]), [[5, 2], [6, 6]]);
   const json = file("x.json", '{"sequences": [[1, 2], [3]], "targets": [0.5, [1.5]]}');
   assertEquals(await readSequences(json), {
     samples: [

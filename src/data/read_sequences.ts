@@ -25,7 +25,7 @@ export interface ReadSequencesOptions {
   readonly id?: string;
   /** Column with the class; default `label`, if there is one. */
   readonly label?: string;
-  /** Columns with the numbers to predict; default `target`, if there is one. */
+  /** Columns with the numbers to predict; default `target` and those that begin with `target_`. */
   readonly targets?: readonly string[];
   /** Whether every sequence must have its class or numbers to predict; default `required`. */
   readonly answers?: Targets;
@@ -120,14 +120,13 @@ function sequencesOfRows(
     : targets === undefined && columns.includes("label")
     ? "label"
     : undefined;
-  const targetColumns =
-    (targets ?? (label !== undefined || !columns.includes("target") ? [] : ["target"])).map((
-      name,
-    ) => need(name, "a number to predict"));
+  const named = columns.filter((name) => name === "target" || name.startsWith("target_"));
+  const targetColumns = (targets ?? (label !== undefined ? [] : named))
+    .map((name) => need(name, "a number to predict"));
   if (labelColumn !== undefined && targetColumns.length > 0) {
     fail("has both a column for the class and one for numbers to predict: say which to predict");
   }
-  const taken = new Set(["label", "target", idColumn, labelColumn, ...targetColumns]);
+  const taken = new Set(["label", ...named, idColumn, labelColumn, ...targetColumns]);
   const features = like?.features.map((name) => need(name, "a feature")) ??
     columns.filter((name) => !taken.has(name));
   if (features.length === 0) fail("has no column for a feature");

@@ -47,7 +47,7 @@ export interface SequenceConfig extends CommonConfig {
   readonly sequenceColumn: string;
   /** Column of the class; none takes `label`, if there is one. */
   readonly labelColumn: string | undefined;
-  /** Columns of the numbers to predict; none takes `target`, if there is one. */
+  /** Columns of the numbers to predict; none takes `target` and those that begin with `target_`. */
   readonly targetColumns: readonly string[] | undefined;
   /** Names of the features; none takes the data's. */
   readonly features: readonly string[] | undefined;
@@ -87,7 +87,7 @@ export const sequenceKeys: {
     path: "data.targets",
     default: undefined,
     allowed: texts,
-    meaning: "columns of the numbers to predict; none: target, if there is one",
+    meaning: "columns of the numbers to predict; none: target and those that begin with target_",
   },
   features: {
     path: "dataset_info.features",
