@@ -232,14 +232,14 @@ export async function fit<S = BothScores>(
   const save = async (): Promise<Divergence | undefined> => {
     const diverged = await collect();
     if (diverged !== undefined) return diverged;
-    const weights = await read(weightsOf(state));
-    const [optimizer, carried] = await read([state.optimizer, state.carried]);
-    if (!isFinite([weights, optimizer, carried])) return { step: state.step };
+    // All at once, since each read waits for the GPU.
+    const held = model.carriedStart === undefined ? {} : { carried: state.carried };
+    const kept = await read({ weights: weightsOf(state), optimizer: state.optimizer, ...held });
+    if (!isFinite(kept)) return { step: state.step };
     tick();
     const { step, learningRate } = state;
     progress = { ...progress, step, learningRate };
-    const held = model.carriedStart === undefined ? {} : { carried };
-    saved = { progress, weights, optimizer, ...held, best, answers: [...answers] };
+    saved = { progress, ...kept, best, answers: [...answers] };
     await events.onCheckpoint?.(saved);
   };
 
