@@ -191,3 +191,27 @@ gpuTest(
       }
     }),
 );
+
+gpuTest(
+  "a sequence longer than the ensemble takes is named before training",
+  () =>
+    inFolder(async (folder) => {
+      const data = `${folder}/long.csv`, out = `${folder}/refused`;
+      const row = (_: unknown, t: number): string => `s3,${t},0,down\n`;
+      await Deno.writeTextFile(data, csv("label") + Array.from({ length: 4998 }, row).join(""));
+      const { code, err } = await task("train", [
+        ...small.ensemble,
+        ...["--data", data, "--out", out, "--quiet"],
+      ]);
+      // The sequence had 6 steps.
+      assertEquals(
+        [code, err],
+        [
+          1,
+          `error: ${data}: sequence s3 has 5004 steps, and the model takes at most 5000: cut it into ` +
+          "shorter ones\n",
+        ],
+      );
+      await assertRejects(() => Deno.stat(out), Deno.errors.NotFound);
+    }),
+);

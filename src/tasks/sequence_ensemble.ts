@@ -50,6 +50,9 @@ const keys: {
   },
 };
 
+/** Most steps of a sequence: those whose positions are encoded. */
+const mostSteps = 5000;
+
 /** The sequence ensemble: convolutions, LSTM blocks, attention, and three heads. */
 export const sequenceEnsembleTask = sequenceTask<
   SequenceEnsembleRunConfig,
@@ -58,6 +61,7 @@ export const sequenceEnsembleTask = sequenceTask<
   name: "sequence_ensemble",
   meaning: "from a sequence of feature vectors to its class or to numbers, at several time scales",
   regression: true,
+  mostSteps,
   leastBatch: 2,
   keys,
   defaults: { batchSize: 32, lr: 0.002, maxEpoch: 6, numTrainingEpochs: 6, numWarmupEpochs: 1 },
@@ -70,6 +74,6 @@ export const sequenceEnsembleTask = sequenceTask<
       task: classes === undefined ? "regression" : "classification",
       inputDim: features!.length,
       outputDim: (classes ?? targets!).length,
-      ...{ hiddenDim, numLstmLayers, numHeads, dropout },
+      ...{ hiddenDim, numLstmLayers, numHeads, dropout, maxLength: mostSteps },
     }),
 });

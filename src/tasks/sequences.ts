@@ -369,11 +369,26 @@ export interface SequenceTaskParts<C extends SequenceConfig, B extends Tree>
   network(config: C): Model<Tree, Tree, B> & { batch(samples: Samples): B };
   /** Whether it can predict numbers; default only classes. */
   readonly regression?: boolean;
+  /** Most steps of a sequence that it takes; default any number. */
+  readonly mostSteps?: number;
+}
+
+/** Checks that no sequence is longer than a model takes. */
+function checkSteps(samples: Samples, file: string | undefined, mostSteps: number): void {
+  samples.forEach(({ steps, id }, i) => {
+    if (steps <= mostSteps) return;
+    throw new InputError(
+      `${file}: sequence ${
+        printable(id ?? String(i))
+      } has ${steps} steps, and the model takes at ` +
+        `most ${mostSteps}: cut it into shorter ones`,
+    );
+  });
 }
 
 /** The task of a model of sequences of feature vectors. */
 export function sequenceTask<C extends SequenceConfig, B extends Tree>(
-  { network, regression = false, keys, ...parts }: SequenceTaskParts<C, B>,
+  { network, regression = false, mostSteps = Infinity, keys, ...parts }: SequenceTaskParts<C, B>,
 ): Task<C, Samples, B, SequenceScores> {
   return {
     ...parts,
@@ -403,6 +418,9 @@ export function sequenceTask<C extends SequenceConfig, B extends Tree>(
           }: has numbers to predict, and ${parts.name} tells classes apart: name a ` +
             "column with --set data.label=COLUMN, or train sequence_ensemble",
         );
+      }
+      for (const split of splits) {
+        checkSteps(loaded.samples[split], dataPath(config), mostSteps);
       }
       return loaded;
     },
@@ -447,6 +465,7 @@ export function sequenceTask<C extends SequenceConfig, B extends Tree>(
         answers: "optional",
         like: schemaOf(config),
       });
+      checkSteps(samples, file, mostSteps);
       const model = network(config);
       const parts = batches(standardized(config, samples), { batchSize: config.batchSize });
       return {
