@@ -116,7 +116,7 @@ export function checkEps(eps: number, verb: string): void {
  * Layer normalization (Ba, Kiros, Hinton 2016): each row is shifted and scaled to mean 0 and
  * (biased) variance 1, then each column by `gamma` and `beta`. A row of equal values becomes `beta`.
  * So does a row whose variance overflows, from values 1e19 apart on, and its gradient is 0; PyTorch
- * gives NaN from 1e20 on. Values 3.4e38 apart give NaN.
+ * gives NaN for some from 5e19 on. Values 3.4e38 apart give NaN.
  *
  * @param x Rows, [M,H]; packed or not.
  * @param gamma [H].
