@@ -244,3 +244,28 @@ Deno.test({
     assert((await report("--split", "validation")).includes("validation target"));
   },
 });
+
+Deno.test({
+  name: `report: any other model has its scores, training, parameters and setup${
+    adapter ? "" : ": skipped, no WebGPU adapter"
+  }`,
+  ignore: !adapter,
+  async fn() {
+    const run = `${folder}/classifier`;
+    const trained = await task("train", [
+      ...["--model", "sequence_classifier", "--epochs", "1", "--out", run, "--quiet"],
+    ]);
+    assertEquals(trained.code, 0, trained.err);
+    const refused = await task("report", ["--run", run, "--user", "3", "--quiet"]);
+    assertEquals(refused.code, 2);
+    assertMatch(refused.err, /^error: --user: there is a map only for .*\n$/);
+    const { code, err } = await task("report", ["--run", run, "--compare", run, "--quiet"]);
+    assertEquals([code, err], [0, ""]);
+    const page = await Deno.readTextFile(`${run}/report.html`);
+    const [, sentence] = /<p class="answer">([^<]+)<\/p>/.exec(page)!;
+    assert(trained.out.includes(sentence), sentence);
+    for (const id of ["scores", "compare", "training", "parameters", "setup"]) {
+      assert(page.includes(`<section id="${id}"`), id);
+    }
+  },
+});

@@ -64,15 +64,23 @@ export function nextLocationReport({ run, judged, others, places, person }: Repo
 export function modelReport(run: Run, answered: Answered, others: readonly Run[]): string {
   const { task, config, split, data, train, answers } = answered;
   const beside = task.baselines(config, train, data);
+  const parts = task.format(config, split, task.score(config, answers), beside).split("\n\n");
+  // Tables have lines; what they come to is a sentence.
+  const sentences = parts.filter((part) => /^[^\n]+\.$/.test(part));
+  const tables = parts.filter((part) => !sentences.includes(part));
   return report(run, {
-    lead: html``,
+    lead: html`<div class="verdict"><p class="muted">Does it beat trivial guessing?</p>${
+      sentences.map((sentence) => html`<p class="answer">${sentence}</p>`)
+    }</div>`,
     results: [
       {
         id: "scores",
-        title: "Scores",
-        content: html`<pre tabindex="0">${
-          task.format(config, split, task.score(config, answers), beside)
-        }</pre>`,
+        title: "Scores beside guessing",
+        content: html`<p>On ${split} data.</p>${
+          tables.map((text) =>
+            html`<pre role="region" aria-label="Scores" tabindex="0">${text}</pre>`
+          )
+        }`,
       },
       ...(others.length === 0 ? [] : [compareSection([run, ...others])]),
     ],

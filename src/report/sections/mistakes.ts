@@ -62,7 +62,8 @@ export function mistakesSection(judged: Judged, places: ReadonlyMap<number, Plac
     kinds[Y < 2 ? "unseen" : X.includes(Y) ? "recent" : "other"]++;
   }
   const share = (count: number): string => `${decimal(100 * count / wrong.length, 1)}%`;
-  const pairs = confusions(judged).slice(0, MOST);
+  // Of places that training never saw the first table has said all there is.
+  const pairs = confusions(judged).filter(({ target }) => target >= 2).slice(0, MOST);
   const located = pairs.some(({ target, prediction }) =>
     places.has(target) && places.has(prediction)
   );
@@ -87,8 +88,8 @@ export function mistakesSection(judged: Judged, places: ReadonlyMap<number, Plac
           ["a place that training never saw", kinds.unseen],
         ] as const).map(([what, count]) => [what, grouped(count), share(count)]),
       )}
-      ${table(
-        "The confusions that cost the most right answers",
+      ${pairs.length > 0 && table(
+        "The confusions of known places that cost the most right answers",
         [
           { heading: "place visited", words: true },
           { heading: "first choice instead", words: true },

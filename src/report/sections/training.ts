@@ -16,7 +16,16 @@ const NAMES: Readonly<Record<string, string>> = {
   mrr: "MRR",
   ndcg10: "NDCG@10",
   f1: "F1",
+  macroF1: "macro F1",
+  weightedF1: "weighted F1",
+  bitsPerCharacter: "bits a character",
 };
+
+/** Scores that are in the table alone: others tell the same. */
+const NOT_DRAWN = ["acc3", "acc5", "acc10", "ndcg10", "f1", "weightedF1", "perplexity"];
+
+/** Scores of which less is better: their curves need not begin at 0. */
+const LOW_IS_GOOD = ["loss", "bitsPerCharacter", "mse", "mae"];
 
 /** Loss, scores and learning rate by epoch: of any model. */
 export function trainingSection(run: Run): Section {
@@ -53,11 +62,11 @@ export function trainingSection(run: Run): Section {
       <div class="figures">
       ${curve(epochs, "loss", best.epoch, 3)}
       ${rateFigure(epochs, rates)}
-      ${names.filter((name) => ["acc1", "mrr"].includes(name) || !(name in NAMES))
+      ${names.filter((name) => !NOT_DRAWN.includes(name))
         .map((name) => curve(epochs, name, best.epoch))}
       </div>
       <details><summary>All scores by epoch</summary>${table(
-        "Validation scores after each epoch, in percent but for the loss",
+        "Scores after each epoch; all but the training loss are of the validation samples",
         [
           { heading: "epoch" },
           { heading: "learning rate" },
@@ -123,7 +132,7 @@ function curve(
     title: name === "loss" ? "Loss" : nameOf(name),
     drawing: draw(label, {
       x: { ...epochAxis(epochs.length), domain: [0.5, epochs.length + 0.5] },
-      y: { grid: true, label: null, nice: true, ticks: 5, zero: name !== "loss" },
+      y: { grid: true, label: null, nice: true, ticks: 5, zero: !LOW_IS_GOOD.includes(name) },
       marks: [
         Plot.ruleX([best], { stroke: ink.rule, strokeWidth: 2 }),
         Plot.text([best], {
