@@ -25,5 +25,5 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   //# if MUL
   let value = a_at(i) * b_at(i);
   //# end
-  y_set(first_element() + i, value, select(0u, min(4u, element_count() - i), i < element_count()));
+  y_set(i, value, select(0u, min(4u, element_count() - i), i < element_count()));
 }

@@ -23,8 +23,8 @@
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3u) {
   let i = 4u * (id.y * 65535u * 64u + id.x);
-  let block = (first_element() + i) / 4u;
+  let block = i / 4u;
   let u = philox(vec2u(key[0], key[1]), vec4u(block, 0u, 0u, 0u));
   let value = x_at(i) * select(vec4f(0.0), vec4f(KEEP), u >= vec4u(THRESHOLD));
-  y_set(first_element() + i, value, select(0u, min(4u, element_count() - i), i < element_count()));
+  y_set(i, value, select(0u, min(4u, element_count() - i), i < element_count()));
 }

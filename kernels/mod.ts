@@ -7,10 +7,12 @@
  * | `//# for r in 8` ... `//# end` | the lines 8 times, `$r` being 0 to 7 |
  * | `//# loop c in CHUNKS` ... `//# end` | the same as a loop, or written out when straight |
  * | `//# windows w at 5: 4 of COLUMNS` | 4 uniform windows of 64 KiB and `fn w_0(i) -> vec4f` to `w_3`, elements i to i+3 |
+ * | `//# image x at 2: of COLUMNS` | an image (see `Binding`) and `fn x_at(i) -> vec4f`, elements i to i+3 |
+ * | `//# image out h at 9` | an image and `fn h_put(i, v)`, which writes elements i to i+3, i a multiple of 4 |
  * | `//# rows y at 4: of COLUMNS` | storage and `fn y_get(i) -> vec4f`, `fn y_set(i, v, n)`, elements i to i+3 or the first n of them |
  * | `//# table x at 2: of COLUMNS` | storage that is only read, and `fn x_get(i) -> vec4f` |
- * | `//# span at 0: of N` | `fn first_element()` and `fn element_count()` of an elementwise launch |
- * | `//# elements x at 1: of N` | `fn x_at(i) -> vec4f`, elements i to i+3 of the launch, from storage or a window |
+ * | `//# span at 0: of N` | `fn element_count()` of a launch over rows of N elements |
+ * | `//# elements x at 1: of N` | `fn x_at(i) -> vec4f`, elements i to i+3, i a multiple of 4, from storage or an image |
  * | `//# if NAME` ... `//# end` | the lines if the constant is not 0 |
  * | `//# include name` | another file |
  *
@@ -19,7 +21,7 @@
 
 import activations from "./activations.wgsl" with { type: "text" };
 import adam from "./adam.wgsl" with { type: "text" };
-import adamWindowed from "./adam_windowed.wgsl" with { type: "text" };
+import adamImage from "./adam_image.wgsl" with { type: "text" };
 import adamFactors from "./adam_factors.wgsl" with { type: "text" };
 import attention from "./attention.wgsl" with { type: "text" };
 import attentionBackward from "./attention_backward.wgsl" with { type: "text" };
@@ -35,17 +37,13 @@ import globalNorm from "./global_norm.wgsl" with { type: "text" };
 import globalNormTotal from "./global_norm_total.wgsl" with { type: "text" };
 import heads from "./heads.wgsl" with { type: "text" };
 import linear from "./linear.wgsl" with { type: "text" };
-import linearWindowed from "./linear_windowed.wgsl" with { type: "text" };
+import linearImage from "./linear_image.wgsl" with { type: "text" };
 import linearBackwardInput from "./linear_backward_input.wgsl" with { type: "text" };
-import linearBackwardInputWindowed from "./linear_backward_input_windowed.wgsl" with {
-  type: "text",
-};
+import linearBackwardInputImage from "./linear_backward_input_image.wgsl" with { type: "text" };
 import linearBackwardWeight from "./linear_backward_weight.wgsl" with { type: "text" };
-import linearBackwardWeightWindowed from "./linear_backward_weight_windowed.wgsl" with {
-  type: "text",
-};
+import linearBackwardWeightImage from "./linear_backward_weight_image.wgsl" with { type: "text" };
 import lstm from "./lstm.wgsl" with { type: "text" };
-import lstmWindowed from "./lstm_windowed.wgsl" with { type: "text" };
+import lstmImage from "./lstm_image.wgsl" with { type: "text" };
 import philox from "./philox.wgsl" with { type: "text" };
 import scale from "./scale.wgsl" with { type: "text" };
 import sgd from "./sgd.wgsl" with { type: "text" };
@@ -55,7 +53,7 @@ import sumBackward from "./sum_backward.wgsl" with { type: "text" };
 import unary from "./unary.wgsl" with { type: "text" };
 import unaryBackward from "./unary_backward.wgsl" with { type: "text" };
 import lstmBackward from "./lstm_backward.wgsl" with { type: "text" };
-import lstmBackwardWindowed from "./lstm_backward_windowed.wgsl" with { type: "text" };
+import lstmBackwardImage from "./lstm_backward_image.wgsl" with { type: "text" };
 import batchNorm from "./batch_norm.wgsl" with { type: "text" };
 import batchNormBackward from "./batch_norm_backward.wgsl" with { type: "text" };
 import crossEntropy from "./cross_entropy.wgsl" with { type: "text" };
@@ -77,7 +75,7 @@ const files: Readonly<Record<string, string>> = {
   activations,
   adam,
   adam_factors: adamFactors,
-  adam_windowed: adamWindowed,
+  adam_image: adamImage,
   attention,
   attention_backward: attentionBackward,
   attention_backward_keys: attentionBackwardKeys,
@@ -92,15 +90,15 @@ const files: Readonly<Record<string, string>> = {
   global_norm_total: globalNormTotal,
   heads,
   linear,
-  linear_windowed: linearWindowed,
+  linear_image: linearImage,
   linear_backward_input: linearBackwardInput,
-  linear_backward_input_windowed: linearBackwardInputWindowed,
+  linear_backward_input_image: linearBackwardInputImage,
   linear_backward_weight: linearBackwardWeight,
-  linear_backward_weight_windowed: linearBackwardWeightWindowed,
+  linear_backward_weight_image: linearBackwardWeightImage,
   lstm,
-  lstm_windowed: lstmWindowed,
+  lstm_image: lstmImage,
   lstm_backward: lstmBackward,
-  lstm_backward_windowed: lstmBackwardWindowed,
+  lstm_backward_image: lstmBackwardImage,
   philox,
   pool,
   pool_backward: poolBackward,
@@ -133,8 +131,8 @@ export interface Expansion {
   readonly constants: Readonly<Record<string, number | { readonly f32: number }>>;
   /** Write loops out: fast on software adapters, which mask every access inside control flow. */
   readonly straight?: boolean;
-  /** Read through uniform windows of 64 KiB, which software adapters gather faster. */
-  readonly windowed?: boolean;
+  /** Read elements from images, which software adapters gather several times faster. */
+  readonly images?: boolean;
 }
 
 type Constants = Expansion["constants"];
@@ -155,6 +153,26 @@ function windows(name: string, binding: number, count: number, aligned: boolean)
   }).join("\n");
 }
 
+/** An image of elements in rows of 4096 texels of 4, and a function that reads 4 from the `i`th on. */
+function image(name: string, binding: number, aligned: boolean): string {
+  const texel = (i: string): string => `textureLoad(${name}, vec2u((${i}) & 4095u, (${i}) >> 12u))`;
+  const read = aligned ? `  return ${texel("at >> 2u")};` : `  let texel = at >> 2u;
+  let a = ${texel("texel")};
+  let b = ${texel("texel + 1u")};
+  let even = select(a, vec4f(a.zw, b.xy), (at & 2u) != 0u);
+  let odd = select(vec4f(a.yzw, b.x), vec4f(a.w, b.xyz), (at & 2u) != 0u);
+  return select(even, odd, (at & 1u) != 0u);`;
+  return `@group(0) @binding(${binding}) var ${name}: texture_storage_2d<rgba32float, read>;\n` +
+    `fn ${name}_at(at: u32) -> vec4f {\n${read}\n}`;
+}
+
+/** An image that is written, and a function that writes 4 elements from the `i`th on. */
+function imageOut(name: string, binding: number): string {
+  return `@group(0) @binding(${binding}) var ${name}: texture_storage_2d<rgba32float, write>;\n` +
+    `fn ${name}_put(at: u32, values: vec4f) {\n` +
+    `  textureStore(${name}, vec2u((at >> 2u) & 4095u, at >> 14u), values);\n}`;
+}
+
 /** Storage, and functions that read and write 4 elements, or the first `n`, from the `i`th on. */
 function rows(name: string, binding: number, aligned: boolean, written: boolean): string {
   const access = written ? "read_write" : "read";
@@ -171,41 +189,41 @@ function rows(name: string, binding: number, aligned: boolean, written: boolean)
     (written ? `\n${set} {\n${write}}` : "");
 }
 
-/** The rows that a launch of an elementwise kernel computes: all of them, or a chunk. */
-function span(binding: number, columns: string, windowed: boolean): string {
-  const declared = `@group(0) @binding(${binding}) var<uniform> span: `;
-  const [type, first, rows] = windowed
-    ? ["array<vec4u, 2>", "span[0].x", "span[0].y"]
-    : ["vec4u", "0u", "span.x"];
-  return `${declared}${type};\n` +
-    `fn first_element() -> u32 {\n  return ${first} * ${columns};\n}\n` +
-    `fn element_count() -> u32 {\n  return ${rows} * ${columns};\n}`;
+/** The rows that a launch of an elementwise kernel computes. */
+function span(binding: number, columns: string): string {
+  return `@group(0) @binding(${binding}) var<uniform> span: vec4u;\n` +
+    `fn element_count() -> u32 {\n  return span.x * ${columns};\n}`;
 }
 
-/** A function that reads 4 elements from the `i`th of the launch's rows on. */
-function elements(name: string, binding: number, aligned: boolean, windowed: boolean): string {
-  const [declared, value] = windowed
-    ? [windows(name, binding, 1, aligned), `${name}_0(first_element() % 64u + at)`]
-    : [rows(name, binding, aligned, false), `${name}_get(at)`];
-  return `${declared}\nfn ${name}_at(at: u32) -> vec4f {\n  return ${value};\n}`;
+/** A function that reads 4 elements from the `i`th on, a multiple of 4. */
+function elements(name: string, binding: number, aligned: boolean, images: boolean): string {
+  if (images) return image(name, binding, true);
+  return `${rows(name, binding, aligned, false)}\n` +
+    `fn ${name}_at(at: u32) -> vec4f {\n  return ${name}_get(at);\n}`;
 }
 
-/** What every kernel that reads windows needs. */
-const windowFunctions = `
+/** What kernels of software adapters need. */
+const imageFunctions = `
+// x, which is in a uniform, for a condition: of one that follows from uniforms alone, Mesa's lavapipe
+// makes and compiles a copy of the kernel for each value, at each launch. l is the invocation's number.
+fn opaque(x: u32, l: u32) -> u32 {
+  return x + (l >> 16u);
+}
+
 // Place of a row's first element in a window that starts at the multiple of 64 elements before it.
 fn start(row: u32, columns: u32) -> u32 {
   return (row * columns) % 64u;
 }
 
-// Elements k .. k+3 of a row of \`columns\`, zero past its end.
-fn inside(v: vec4f, k: u32, columns: u32) -> vec4f {
+// Elements k .. k+3 of a row of \`columns\`, zero past its end; \`fours\` is 4 if none ever is.
+fn inside(v: vec4f, k: u32, columns: u32, fours: u32) -> vec4f {
   let here = vec4u(k) + vec4u(0u, 1u, 2u, 3u) < vec4u(columns);
-  return select(v, select(vec4f(0.0), v, here), columns % 4u != 0u);
+  return select(v, select(vec4f(0.0), v, here), fours % 4u != 0u);
 }
 
-// A row's elements, zero if there is no such row.
-fn below(v: vec4f, row: u32, rows: u32) -> vec4f {
-  return select(v, select(vec4f(0.0), v, row < rows), rows % 4u != 0u);
+// A row's elements, zero if there is no such row; \`fours\` is 4 if there always is.
+fn below(v: vec4f, row: u32, rows: u32, fours: u32) -> vec4f {
+  return select(v, select(vec4f(0.0), v, row < rows), fours % 4u != 0u);
 }
 `;
 
@@ -245,12 +263,20 @@ function expandLines(lines: readonly string[], expansion: Expansion): string[] {
         .exec(lines[at])!;
       const aligned = valueOf(columns, constants) % 4 === 0;
       out.push(windows(name, Number(binding), valueOf(count, constants), aligned));
+    } else if (words[1] === "image") {
+      const [, out_, name, binding, columns] = /image (out )?(\w+) at (\d+)(?:: of (\w+))?/
+        .exec(lines[at])!;
+      out.push(
+        out_ === undefined
+          ? image(name, Number(binding), valueOf(columns, constants) % 4 === 0)
+          : imageOut(name, Number(binding)),
+      );
     } else if (words[1] === "span") {
-      out.push(span(Number(words[3].replace(":", "")), words[5], expansion.windowed ?? false));
+      out.push(span(Number(words[3].replace(":", "")), words[5]));
     } else if (words[1] === "elements") {
       const [, name, binding, columns] = /elements (\w+) at (\d+): of (\w+)/.exec(lines[at])!;
       const aligned = valueOf(columns, constants) % 4 === 0;
-      out.push(elements(name, Number(binding), aligned, expansion.windowed ?? false));
+      out.push(elements(name, Number(binding), aligned, expansion.images ?? false));
     } else if (words[1] === "rows" || words[1] === "table") {
       const [, name, binding, columns] = /(\w+) at (\d+): of (\w+)/.exec(lines[at])!;
       const written = words[1] === "rows";
@@ -279,6 +305,6 @@ export function kernelSource(kernel: string, expansion: Expansion): string {
       // With an exponent: whole numbers of more than 64 bits are no WGSL.
       : `const ${name}: f32 = ${value.f32.toExponential()};`
   );
-  const shared = expansion.windowed ? [windowFunctions] : [];
+  const shared = kernel.endsWith("_image") ? [imageFunctions] : [];
   return [...constants, ...shared, ...expandLines(text.split("\n"), expansion)].join("\n");
 }

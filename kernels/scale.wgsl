@@ -17,5 +17,5 @@
 fn main(@builtin(global_invocation_id) id: vec3u) {
   let i = 4u * (id.y * 65535u * 64u + id.x);
   let value = x_at(i) * s[0];
-  y_set(first_element() + i, value, select(0u, min(4u, element_count() - i), i < element_count()));
+  y_set(i, value, select(0u, min(4u, element_count() - i), i < element_count()));
 }

@@ -29,5 +29,5 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   //# if TANH
   let value = tanh4(x);
   //# end
-  y_set(first_element() + i, value, select(0u, min(4u, element_count() - i), i < element_count()));
+  y_set(i, value, select(0u, min(4u, element_count() - i), i < element_count()));
 }

@@ -30,5 +30,5 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   //# if TANH
   let value = (1.0 - y * y) * dy_at(i);
   //# end
-  dx_set(first_element() + i, value, select(0u, min(4u, element_count() - i), i < element_count()));
+  dx_set(i, value, select(0u, min(4u, element_count() - i), i < element_count()));
 }

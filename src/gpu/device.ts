@@ -39,6 +39,22 @@ export interface Memory {
   readonly bytes: number;
 }
 
+/** A texture that holds elements as {@linkcode imageRows} says. */
+export interface Image {
+  readonly view: GPUTextureView;
+  readonly texture: GPUTexture;
+  /** Rows of {@linkcode IMAGE_ROW} elements. */
+  readonly rows: number;
+}
+
+/** Elements of a row of an image: 4096 texels of 4. */
+export const IMAGE_ROW = 16384;
+
+/** Rows of an image that hold so many elements. */
+export function imageRows(elements: number): number {
+  return Math.max(1, Math.ceil(elements / IMAGE_ROW));
+}
+
 /** An open adapter. Dispose of it with `using`, or by `device[Symbol.dispose]()`. */
 export interface Device extends Disposable {
   /** What it computes on. */
@@ -54,6 +70,10 @@ export interface OpenDevice extends Device {
   allocate(bytes: number): Memory;
   /** Gives memory back. */
   release(memory: Memory): void;
+  /** A texture of at least so many rows; its content is arbitrary. */
+  allocateImage(rows: number): Image;
+  /** Gives a texture back. */
+  releaseImage(image: Image): void;
   /** A compute pipeline for WGSL and the access of its bindings; made once. */
   pipeline(code: string, access: readonly BindingAccess[], label: string): Pipeline;
   /** Throws the first error that the GPU reported, if any. */
@@ -63,7 +83,7 @@ export interface OpenDevice extends Device {
 }
 
 /** How a kernel uses a binding; `moving` is `uniform` with an offset given at each launch. */
-export type BindingAccess = "read" | "write" | "uniform" | "moving";
+export type BindingAccess = "read" | "write" | "uniform" | "moving" | "image" | "image write";
 
 /** A pipeline and the layout of its only bind group. */
 export interface Pipeline {
@@ -77,11 +97,16 @@ export interface Pipeline {
  */
 const SLACK = 65536;
 
-const bufferType: Readonly<Record<BindingAccess, GPUBufferBindingType>> = {
-  read: "read-only-storage",
-  write: "storage",
-  uniform: "uniform",
-  moving: "uniform",
+const format: GPUTextureFormat = "rgba32float";
+const layoutEntries: Readonly<
+  Record<BindingAccess, Pick<GPUBindGroupLayoutEntry, "buffer" | "storageTexture">>
+> = {
+  read: { buffer: { type: "read-only-storage" } },
+  write: { buffer: { type: "storage" } },
+  uniform: { buffer: { type: "uniform" } },
+  moving: { buffer: { type: "uniform", hasDynamicOffset: true } },
+  image: { storageTexture: { access: "read-only", format } },
+  "image write": { storageTexture: { access: "write-only", format } },
 };
 
 /** What to do about a failure. */
@@ -116,15 +141,21 @@ const noAdapter =
 export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const adapter = await navigator.gpu?.requestAdapter();
   if (!adapter) throw new InputError(noAdapter);
-  const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
+  const {
+    maxBufferSize,
+    maxStorageBufferBindingSize,
+    maxStorageTexturesPerShaderStage,
+    maxTextureDimension2D,
+  } = adapter.limits;
+  const images = { maxStorageTexturesPerShaderStage, maxTextureDimension2D };
   const name = adapter.info.description || adapter.info.device || adapter.info.vendor ||
     "unnamed adapter";
   let gpu: GPUDevice;
   try {
     gpu = await adapter.requestDevice({
       requiredLimits: options.limits === "default"
-        ? {}
-        : { maxBufferSize, maxStorageBufferBindingSize },
+        ? images
+        : { maxBufferSize, maxStorageBufferBindingSize, ...images },
     });
   } catch (error) {
     throw failureOf("lost", `${name} cannot be opened`, error);
@@ -138,6 +169,8 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const layouts = new Map<string, GPUBindGroupLayout>();
   const free = new Map<number, Memory[]>();
   const all = new Set<Memory>();
+  const freeImages = new Map<number, Image[]>();
+  const allImages = new Set<Image>();
   let liveBytes = 0;
   let failure: DeviceError | undefined;
   let open = true;
@@ -173,7 +206,7 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
         entries: access.map((a, binding) => ({
           binding,
           visibility: GPUShaderStage.COMPUTE,
-          buffer: { type: bufferType[a], hasDynamicOffset: a === "moving" },
+          ...layoutEntries[a],
         })),
       });
       layouts.set(key, layout);
@@ -216,6 +249,28 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
       list.push(memory);
       free.set(memory.bytes, list);
     },
+    allocateImage(rows: number): Image {
+      // Sizes are rounded, as those of buffers.
+      const step = 2 ** Math.max(0, Math.floor(Math.log2(rows)) - 2);
+      const rounded = Math.ceil(rows / step) * step;
+      liveBytes += 4 * IMAGE_ROW * rounded;
+      const found = freeImages.get(rounded)?.pop();
+      if (found !== undefined) return found;
+      const texture = gpu.createTexture({
+        size: [IMAGE_ROW / 4, rounded],
+        format,
+        usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
+      });
+      const image = { texture, view: texture.createView(), rows: rounded };
+      allImages.add(image);
+      return image;
+    },
+    releaseImage(image: Image): void {
+      liveBytes -= 4 * IMAGE_ROW * image.rows;
+      const list = freeImages.get(image.rows) ?? [];
+      list.push(image);
+      freeImages.set(image.rows, list);
+    },
     pipeline(code: string, access: readonly BindingAccess[], label: string): Pipeline {
       const key = `${access.join()}\n${code}`;
       let found = pipelines.get(key);
@@ -255,8 +310,11 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
       open = false;
       stopWaiting();
       for (const { buffer } of all) buffer.destroy();
+      for (const { texture } of allImages) texture.destroy();
       all.clear();
+      allImages.clear();
       free.clear();
+      freeImages.clear();
       liveBytes = 0;
       gpu.destroy();
     },

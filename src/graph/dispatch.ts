@@ -27,8 +27,6 @@ export type BufferReference =
   | { readonly extent: Extent }
   /** `vec4u` of constants. */
   | { readonly values: readonly [number, number, number, number] }
-  /** `vec4u` of constants for each of `Dispatch.parts`. */
-  | { readonly parts: readonly (readonly [number, number, number, number])[] }
   /** `vec4u` that changes with the iteration (see `Dispatch.each`). */
   | { readonly iteration: true }
   /** Numbers that follow from a packing: `u32[N]`, `vec4u[N]` or `u32[B]`. */
@@ -65,19 +63,20 @@ export type RowIndex =
   | "lasts"
   | "order";
 
-/** One binding; bindings are numbered in order from 0. */
+/**
+ * One binding; bindings are numbered in order from 0. An `image` is a texture that the plan copies the
+ * buffer to beforehand: software adapters gather from it several times faster. A kernel can write
+ * scratch memory with a turn as an image (`image write`) for the next iteration to read.
+ */
 export type Binding = BufferReference & {
-  readonly access: "read" | "write" | "uniform";
+  readonly access: "read" | "write" | "uniform" | "image" | "image write";
   /** First element bound and number of elements, for a window of a larger buffer. */
   readonly window?: { readonly offset: number; readonly size: number };
   /**
-   * A uniform window that moves with the iteration, by `by` elements for each row before: the
-   * iteration's first row, the same row of the step before, or the first sequence of the block. It
-   * starts at the multiple of 64 elements at or before that.
+   * For a uniform window: it starts at the iteration's first sequence, the rows before it having so
+   * many elements, or at the multiple of 64 elements before that.
    */
-  readonly moves?: { readonly with: "rows" | "previousRows" | "block"; readonly by: number };
-  /** Elements that the window moves on with each part. */
-  readonly part?: number;
+  readonly rowsOfBlock?: number;
 };
 
 /** Extents of a run, as a dispatch's grid may need them. */
@@ -113,18 +112,10 @@ export interface Dispatch {
   readonly each?:
     | { readonly stepsOf: TracedPacking; readonly reversed: boolean; readonly block?: number }
     | { readonly chunk: number };
-  /** Launches the kernel this many times in each iteration. */
-  readonly parts?: number;
   /** Straight-line expansion of the kernel's repeats (software adapters). */
   readonly straight?: boolean;
-  /** The kernel reads through uniform windows (software adapters). */
-  readonly windowed?: boolean;
-  /** Windows of outputs that are copied to scratch memory before the kernel runs. */
-  readonly copies?: readonly {
-    readonly output: number;
-    readonly window: { readonly offset: number; readonly size: number };
-    readonly to: string;
-  }[];
+  /** The kernel's elements are images (software adapters). */
+  readonly images?: boolean;
   /** Output positions that must be all zero before the kernel runs. */
   readonly clear?: readonly number[];
 }

@@ -2,8 +2,7 @@ import { sizeOf, type Tensor } from "../core/tensor.ts";
 import type { Dispatch } from "../graph/dispatch.ts";
 import { type Node, type Operation, record, type Target, type Traced } from "../graph/graph.ts";
 import { elementGrid } from "./grid.ts";
-import { slabWindows } from "./slab_windows.ts";
-import { chunkRows, movingWindowOf } from "./windows.ts";
+import { imageWindows, slabWindows } from "./slab_windows.ts";
 
 type Constants = Dispatch["constants"];
 
@@ -26,31 +25,23 @@ function steps(node: Node, target: Target, constants: Constants): readonly Dispa
   }));
 }
 
-/** Bytes of a slab that the kernel of software adapters copies before it changes them. */
-const COPIED = 2 ** 22;
-
-/** The kernel of software adapters: what a launch reads it may not write, so it reads copies. */
-function windowedSteps(node: Node, target: Target, constants: Constants): readonly Dispatch[] {
-  const size = sizeOf(node.inputs[0].shape);
-  const before = ["p", "m", "v"].map((name) => `${name} before`);
-  const maxBindingBytes = Math.min(COPIED, target.maxBindingBytes);
-  return slabWindows(size, { maxBindingBytes }).map((window): Dispatch => ({
-    kernel: "adam_windowed",
-    windowed: true,
+/** The kernel of software adapters: what a launch reads it may not write, so it reads images. */
+function imageSteps(node: Node, target: Target, constants: Constants): readonly Dispatch[] {
+  return imageWindows(sizeOf(node.inputs[0].shape), target).map((window): Dispatch => ({
+    kernel: "adam_image",
+    images: true,
     constants: { N: 4, ...constants },
     bindings: [
-      { iteration: true, access: "uniform" },
+      { extent: window.size / 4, access: "uniform" },
       { ...factors, access: "uniform" },
-      movingWindowOf({ input: 0 }, 4, "rows", window.offset / 4),
-      ...before.map((scratch) => movingWindowOf({ scratch, size: window.size }, 4, "rows")),
+      { input: 0, access: "image", window },
+      ...[0, 1, 2].map((output) => ({ output, access: "image", window }) as const),
       { output: 0, access: "write", window },
       { output: 1, access: "write", window },
       { output: 2, access: "write", window },
     ],
-    copies: before.map((to, output) => ({ output, window, to })),
     rows: window.size / 4,
-    each: { chunk: chunkRows(4) },
-    grid: ({ active }) => [Math.ceil(active / 64), 1, 1],
+    grid: () => elementGrid(window.size / 4),
   }));
 }
 
@@ -82,7 +73,7 @@ const operation: Operation = {
         rows: 1,
         grid: () => [1, 1, 1],
       },
-      ...(target.straight ? windowedSteps : steps)(node, target, {
+      ...(target.straight ? imageSteps : steps)(node, target, {
         NEW1: { f32: 1 - beta1 },
         NEW2: { f32: 1 - beta2 },
         EPS: { f32: eps },

@@ -3,7 +3,6 @@ import type { Binding, Dispatch } from "../graph/dispatch.ts";
 import { type Node, type Spec, type Target, type Traced, traced } from "../graph/graph.ts";
 import { elementGrid } from "./grid.ts";
 import { rowsOf } from "./rows.ts";
-import { chunkRows, movingWindowOf } from "./windows.ts";
 
 /**
  * The tensors in the graph.
@@ -46,24 +45,20 @@ export function elementwise(
   scalars: readonly number[] = [],
 ): Dispatch {
   const { rows, N } = elementRows(node.outputs[0]);
-  // A chunk begins at a multiple of four elements.
-  const chunk = chunkRows(N);
-  const windowed = straight && chunk > 0;
-  const input = (_: unknown, input: number): Binding =>
-    windowed && !scalars.includes(input)
-      ? movingWindowOf({ input }, N, "rows")
-      : { input, access: "read" };
+  const input = (_: unknown, input: number): Binding => ({
+    input,
+    access: straight && !scalars.includes(input) ? "image" : "read",
+  });
   return {
     kernel,
     constants: { N, ...constants },
     bindings: [
-      windowed ? { iteration: true, access: "uniform" } : { extent: rows, access: "uniform" },
+      { extent: rows, access: "uniform" },
       ...node.inputs.map(input),
       { output: 0, access: "write" },
     ],
     rows,
-    ...(windowed ? { each: { chunk } } : {}),
-    grid: ({ active }) => elementGrid(Math.ceil(active * N / 4)),
-    windowed,
+    grid: ({ rows }) => elementGrid(Math.ceil(rows * N / 4)),
+    images: straight,
   };
 }

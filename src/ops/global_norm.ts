@@ -2,8 +2,7 @@ import { sizeOf, type Tensor } from "../core/tensor.ts";
 import type { Tree } from "../core/tree.ts";
 import type { Dispatch } from "../graph/dispatch.ts";
 import { type Node, type Operation, record, type Target } from "../graph/graph.ts";
-import { slabWindows } from "./slab_windows.ts";
-import { chunkRows, movingWindowOf } from "./windows.ts";
+import { imageWindows, slabWindows } from "./slab_windows.ts";
 import { ravel } from "./view.ts";
 
 /** Workgroups that sum so many elements. */
@@ -17,25 +16,19 @@ const operation: Operation = {
     const GROUPS = groupsOf(size);
     const sums = { scratch: "sums", size: 2 * GROUPS };
     return [
-      ...slabWindows(size, target).map((window): Dispatch => {
-        const rows = window.size / 4;
+      ...(straight ? imageWindows : slabWindows)(size, target).map((window): Dispatch => {
+        const rows = window.size / 4, groups = groupsOf(window.size);
         return {
           kernel: "global_norm",
-          windowed: straight,
+          images: straight,
           constants: { N: 4, FIRST: groupsOf(window.offset) },
           bindings: [
-            straight ? { iteration: true, access: "uniform" } : { extent: rows, access: "uniform" },
-            straight
-              ? movingWindowOf({ input: 0 }, 4, "rows", window.offset / 4)
-              : { input: 0, access: "read", window },
+            { extent: rows, access: "uniform" },
+            { input: 0, access: straight ? "image" : "read", window },
             { ...sums, access: "write" },
           ],
           rows,
-          ...(straight ? { each: { chunk: chunkRows(4) } } : {}),
-          grid: ({ active }) => {
-            const groups = groupsOf(4 * active);
-            return [Math.min(groups, 65535), Math.ceil(groups / 65535), 1];
-          },
+          grid: () => [Math.min(groups, 65535), Math.ceil(groups / 65535), 1],
         };
       }),
       {

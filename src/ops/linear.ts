@@ -12,15 +12,7 @@ import {
 } from "../graph/graph.ts";
 import { elementGrid } from "./grid.ts";
 import { rowsOf } from "./rows.ts";
-import {
-  chunking,
-  chunkRows,
-  lanesFor,
-  movingWindowOf,
-  partsOf,
-  windowOf,
-  windowRows,
-} from "./windows.ts";
+import { chunking, lanesFor } from "./windows.ts";
 
 const moving: Binding = { iteration: true, access: "uniform" };
 
@@ -63,50 +55,57 @@ function multiple(most: number, step: number): number {
   return Math.max(step, Math.floor(most / step) * step);
 }
 
+/** Groups of 32 columns that a workgroup of the kernels of software adapters computes. */
+const groupsOf = (columns: number): number => Math.min(4, Math.ceil(columns / 32));
+
+/** Rows that an invocation computes: as many as there are registers for, if there are so many. */
+const rowsAtOnce = (rows: Extent): number => typeof rows === "number" && rows <= 32 ? 8 : 16;
+
+/** What the kernels need to know of the sizes N and K: only whether elements come in fours. */
+function fours(N: number, K: number): Dispatch["constants"] {
+  return { FOURS_N: N % 4 === 0 ? 4 : 1, FOURS_K: K % 4 === 0 ? 4 : 1 };
+}
+
+/** Part of a tensor; default all. */
+type Part = BufferReference & Pick<Binding, "window">;
+
 /** What the forward kernel of software adapters reads and writes. */
 interface ForwardOperands {
-  readonly x: BufferReference;
+  readonly x: Part;
   readonly rows: Extent;
-  readonly w: BufferReference;
-  readonly b?: BufferReference;
-  readonly y: BufferReference & Pick<Binding, "window">;
+  readonly w: Part;
+  readonly b?: Part;
+  readonly y: Part;
   readonly N: number;
   readonly K: number;
 }
 
 /** The forward kernel of software adapters. */
-function windowedForward({ x, rows, w, b, y, N, K }: ForwardOperands): Dispatch {
-  // Windows of equal length, at multiples of 16 rows so that they need no rounding.
-  const least = Math.ceil(N / (4 * windowRows(K)));
-  const WINDOW = Math.min(multiple(windowRows(K), 16), Math.ceil(N / least / 4 / 16) * 16);
-  const parts = partsOf(N, 4 * WINDOW);
-  const LANES = 8;
+function imageForward({ x, rows, w, b, y, N, K }: ForwardOperands): Dispatch {
+  const ROWS = rowsAtOnce(rows), GROUPS = groupsOf(N);
   return {
-    kernel: "linear_windowed",
-    windowed: true,
-    constants: { N, K, WINDOW, LANES, BIAS: b === undefined ? 0 : 1 },
+    kernel: "linear_image",
+    constants: { ...fours(N, K), ROWS, GROUPS, BIAS: b === undefined ? 0 : 1 },
     bindings: [
-      moving,
-      { parts, access: "uniform" },
-      movingWindowOf(x, K, "rows"),
-      { ...(b ?? x), access: "read" },
+      { extent: rows, access: "uniform" },
+      { values: [N, K, 0, 0], access: "uniform" },
+      { ...x, access: "image" },
+      { ...w, access: "image" },
+      { ...(b ?? w), access: "image" },
       { ...y, access: "write" },
-      ...[0, 1, 2, 3].map((j) => windowOf(w, K, j * WINDOW, 4 * WINDOW)),
     ],
     rows,
-    each: { chunk: chunkRows(K, 8) },
-    parts: parts.length,
-    grid: ({ active }) => [Math.ceil(WINDOW / 4 / LANES), Math.ceil(active / 8), 1],
+    grid: ({ rows }) => [Math.ceil(N / (32 * GROUPS)), Math.ceil(rows / ROWS), 1],
   };
 }
 
 function lower(node: Node, { straight }: Target): readonly Dispatch[] {
   const [x, w] = node.inputs;
   const [N, K] = w.shape;
-  if (!straight || windowRows(K) < 16) return [tiledForward(node)];
+  if (!straight) return [tiledForward(node)];
   const b = node.inputs.length > 2 ? { input: 2 } : undefined;
   const operands = { x: { input: 0 }, rows: rowsOf(x), w: { input: 1 }, b, y: { output: 0 }, N, K };
-  return [windowedForward(operands)];
+  return [imageForward(operands)];
 }
 
 function vjp(node: Node, [dy]: readonly (Traced | undefined)[]): readonly (Traced | undefined)[] {
@@ -149,49 +148,31 @@ function tiledBackwardInput(node: Node): Dispatch {
   };
 }
 
-/** Groups of 4 columns that an invocation computes: as many as leave work for 8 invocations. */
-const groupsFor = (K: number): number => Math.max(1, Math.min(4, Math.floor(K / 32)));
-
-/** The kernel of software adapters for dx: rows of W in launches of at most 4 windows. */
-function windowedBackwardInput(node: Node): readonly Dispatch[] {
+/** The kernel of software adapters for dx. */
+function imageBackwardInput(node: Node): Dispatch {
   const [dy, w] = node.inputs;
   const [N, K] = w.shape;
-  const WINDOW = Math.min(multiple(windowRows(K), 16), Math.ceil(N / 16) * 16);
-  const windows = Math.ceil(N / WINDOW);
-  const GROUPS = groupsFor(K), LANES = 8;
-  const dispatch = (first: number, DEEP: number, parts: number): Dispatch => ({
-    kernel: "linear_backward_input_windowed",
-    windowed: true,
-    constants: { N, K, WINDOW, DEEP, GROUPS, LANES },
+  const ROWS = rowsAtOnce(rowsOf(dy)), GROUPS = groupsOf(K);
+  return {
+    kernel: "linear_backward_input_image",
+    constants: { ...fours(N, K), ROWS, GROUPS },
     bindings: [
-      moving,
-      { parts: partsOf(parts * DEEP * WINDOW, DEEP * WINDOW, first), access: "uniform" },
-      movingWindowOf({ input: 0 }, N, "rows"),
+      { extent: rowsOf(dy), access: "uniform" },
+      { values: [N, K, 0, 0], access: "uniform" },
+      { input: 0, access: "image" },
+      { input: 1, access: "image" },
       { output: 0, access: "write" },
-      ...Array.from(
-        { length: DEEP },
-        (_, j) => windowOf({ input: 1 }, K, first + j * WINDOW, DEEP * WINDOW),
-      ),
     ],
     rows: rowsOf(dy),
-    each: { chunk: windowRows(N) },
-    parts,
-    grid: ({ active }) => [Math.ceil(K / (4 * GROUPS) / LANES), Math.ceil(active / 8), 1],
-  });
-  const whole = Math.floor(windows / 4), rest = windows % 4;
-  return [
-    ...(whole > 0 ? [dispatch(0, 4, whole)] : []),
-    ...(rest > 0 ? [dispatch(4 * whole * WINDOW, rest, 1)] : []),
-  ];
+    grid: ({ rows }) => [Math.ceil(K / (32 * GROUPS)), Math.ceil(rows / ROWS), 1],
+  };
 }
 
 const backwardInput: Operation = {
   name: "linear_backward_input",
   lower(node: Node, target: Target): readonly Dispatch[] {
-    const [N, K] = node.inputs[1].shape;
-    if (!target.straight || windowRows(K) < 16) return [tiledBackwardInput(node)];
-    if (windowRows(N) >= 8) return windowedBackwardInput(node);
-    return isWide(node) ? wideBackwardInput(node, target) : [tiledBackwardInput(node)];
+    if (!target.straight) return [tiledBackwardInput(node)];
+    return isWide(node) ? wideBackwardInput(node, target) : [imageBackwardInput(node)];
   },
 };
 
@@ -227,12 +208,10 @@ function tiledBackwardWeight(node: Node): Dispatch {
 
 /** What the kernel of software adapters for dW reads and writes. */
 interface WeightOperands {
-  readonly dy: BufferReference;
-  readonly x: BufferReference;
-  /** Row of x that goes with the first row of dy. */
-  readonly first?: number;
+  readonly dy: Part;
+  readonly x: Part;
   readonly rows: Extent;
-  readonly dw: BufferReference;
+  readonly dw: Part;
   readonly db: Binding;
   /** Adds to dW. */
   readonly add?: boolean;
@@ -240,40 +219,44 @@ interface WeightOperands {
   readonly K: number;
 }
 
+/** Rows that a launch sums: llvmpipe ends loops after 65,535 rounds, of 4 rows each here. */
+const MOST_ROWS = 131072;
+
 /** The kernel of software adapters for dW. */
-function windowedBackwardWeight(operands: WeightOperands): Dispatch {
-  const { dy, x, first = 0, rows, dw, db, add = false, N, K } = operands;
-  const WINDOW = Math.min(windowRows(N), windowRows(K));
-  const DEEP = Math.min(4, Math.floor(windowRows(K) / WINDOW));
-  const GROUPS = groupsFor(K), TALL = 4, LANES = 8;
+function imageBackwardWeight({ dy, x, rows, dw, db, add, N, K }: WeightOperands): Dispatch {
+  const GROUPS = groupsOf(K);
   return {
-    kernel: "linear_backward_weight_windowed",
-    windowed: true,
-    constants: { N, K, WINDOW, DEEP, GROUPS, TALL, LANES, ADD: add ? 1 : 0 },
+    kernel: "linear_backward_weight_image",
+    constants: { ...fours(N, K), GROUPS, ADD: add ? 1 : 0 },
     bindings: [
       moving,
-      movingWindowOf(x, K, "rows", first),
+      { values: [N, K, 0, 0], access: "uniform" },
+      { ...x, access: "image" },
+      { ...dy, access: "image" },
       { ...dw, access: "write" },
       db,
-      ...Array.from({ length: DEEP }, (_, d) => movingWindowOf(dy, N, "rows", d * WINDOW)),
     ],
     rows,
-    each: { chunk: DEEP * WINDOW },
-    grid: () => [Math.ceil(K / (4 * GROUPS) / LANES), Math.ceil(N / (4 * TALL)), 1],
+    each: { chunk: MOST_ROWS },
+    grid: () => [Math.ceil(K / (32 * GROUPS)), Math.ceil(N / 16), 1],
   };
 }
 
 /**
- * Columns of a dy of M rows that are transposed at a time when no window holds 8 of its rows: few
- * enough to fit the smallest binding of all adapters, so that all of them add in the same order.
+ * Columns of a wide dy of M rows that are transposed at a time: few enough to fit the smallest binding
+ * of all adapters, so that all of them add in the same order.
  */
 function pieceOf(M: number, { maxBindingBytes }: Target): number {
   return Math.min(4096, multiple(maxBindingBytes / 4 / M, 64));
 }
 
-/** Whether dy has few rows of many columns, as a vocabulary's. */
+/** Elements of a dy from which it is worth its memory to copy no more than pieces of it. */
+const WIDE = 2 ** 21;
+
+/** Whether dy has few rows of many columns, as a large vocabulary's. */
 function isWide({ inputs: [dy] }: Node): boolean {
-  return dy.packing === undefined && dy.shape[0] > 0 && windowRows(dy.shape[0]) >= 16;
+  const [M, N] = dy.shape;
+  return dy.packing === undefined && M > 0 && M <= 1024 && M * N > WIDE;
 }
 
 /** Some columns of dy, transposed [C,M] so that windows of their rows are whole, and their sums. */
@@ -318,10 +301,9 @@ function wideBackwardInput(node: Node, target: Target): readonly Dispatch[] {
     const { count, piece, dispatch } = transposedPiece(M, N, first, size, sums);
     return [
       dispatch,
-      windowedBackwardWeight({
+      imageBackwardWeight({
         dy: piece,
-        x: { input: 1 },
-        first,
+        x: { input: 1, window: { offset: first * K, size: count * K } },
         rows: count,
         dw: { output: 0 },
         db: { scratch: "db", size: M, access: "write" },
@@ -356,7 +338,7 @@ function wideBackwardWeight(node: Node, target: Target): readonly Dispatch[] {
       const { count, piece, dispatch } = transposedPiece(M, N, first, size, db);
       return [
         dispatch,
-        windowedForward({
+        imageForward({
           x: piece,
           rows: count,
           w: turned,
@@ -378,11 +360,9 @@ const backwardWeight: Operation = {
       // No launch, so that nothing else writes the gradients.
       return [{ ...tiledBackwardWeight(node), clear: node.outputs.map((_, output) => output) }];
     }
-    if (!target.straight || windowRows(K) < 8) return [tiledBackwardWeight(node)];
-    if (windowRows(N) < 8) {
-      return isWide(node) ? wideBackwardWeight(node, target) : [tiledBackwardWeight(node)];
-    }
-    return [windowedBackwardWeight({
+    if (!target.straight) return [tiledBackwardWeight(node)];
+    if (isWide(node)) return wideBackwardWeight(node, target);
+    return [imageBackwardWeight({
       dy: { input: 0 },
       x: { input: 1 },
       rows: rowsOf(x),

@@ -14,16 +14,10 @@ import { type Gathered, gatherRows } from "./gather_rows.ts";
 import { linear, weightGradients } from "./linear.ts";
 import { scale } from "./scale.ts";
 import { transpose, transposeGroups } from "./transpose.ts";
-import { chunking, lanesFor, movingWindowOf, partsOf, windowOf, windowRows } from "./windows.ts";
+import { blockWindowOf, chunking, lanesFor, windowRows } from "./windows.ts";
 
-/** Sequences that one launch of a windowed kernel can take: those whose 4H gates fit a window. */
-const sequencesAtOnce = (H: number): number => windowRows(4 * H);
-
-/** Units of a gate whose weights fit a window, in whole windows of 64 elements. */
-function unitsAtOnce(H: number): number {
-  const most = Math.floor(windowRows(H) / 16) * 16;
-  return H <= windowRows(H) ? H : most;
-}
+/** Sequences that one launch of a kernel of software adapters takes: their cells fit a window. */
+const sequencesAtOnce = (H: number): number => windowRows(H);
 
 /** What a step leaves for the next one, [B,columns]. */
 function stateOf(
@@ -35,10 +29,8 @@ function stateOf(
   return { scratch, size: packing.batch * columns, turn };
 }
 
-/** Whether the windowed kernels can run a hidden size. */
-function windowed(H: number): boolean {
-  return sequencesAtOnce(H) >= 1 && unitsAtOnce(H) >= 1;
-}
+/** Columns with room after the last of each gate, so that texels hold one gate only. */
+const inFours = (H: number): number => 4 * Math.ceil(H / 4);
 
 function recurrenceConstants(H: number, lanes: number): Record<string, number> {
   const { chunk4, chunks } = chunking(H);
@@ -88,36 +80,27 @@ function tiledForward(packing: TracedPacking, H: number, { bias, cells }: Given)
 }
 
 /** The forward kernel of software adapters. */
-function windowedForward(packing: TracedPacking, H: number, { bias, cells }: Given): Dispatch {
-  const PART = unitsAtOnce(H), LANES = 8;
-  const parts = partsOf(H, PART);
+function imageForward(packing: TracedPacking, H: number, { bias, cells }: Given): Dispatch {
   return {
-    kernel: "lstm_windowed",
-    windowed: true,
-    constants: {
-      ...{ H, PART, LANES },
-      BIAS: bias === undefined ? 0 : 1,
-      CELLS: cells === undefined ? 0 : 1,
-    },
+    kernel: "lstm_image",
+    constants: { H, BIAS: bias === undefined ? 0 : 1, CELLS: cells === undefined ? 0 : 1 },
     bindings: [
       { iteration: true, access: "uniform" },
-      { parts, access: "uniform" },
-      movingWindowOf({ input: 0 }, 4 * H, "rows"),
-      movingWindowOf(stateOf(packing, "h", H, "before"), H, "block"),
-      movingWindowOf(stateOf(packing, "c", H, "before"), H, "block"),
-      windowOf({ input: bias ?? 0 }, 1),
+      { input: 0, access: "image" },
+      { input: 1, access: "image" },
+      { input: bias ?? 1, access: "image" },
+      { ...stateOf(packing, "h", inFours(H), "before"), access: "image" },
+      { ...stateOf(packing, "h", inFours(H), "now"), access: "image write" },
+      blockWindowOf(stateOf(packing, "c", H, "before"), H),
+      { ...stateOf(packing, "c", H, "now"), access: "write" },
       { output: 0, access: "write" },
       { output: 1, access: "write" },
       { output: 2, access: "write" },
-      { ...stateOf(packing, "h", H, "now"), access: "write" },
-      { ...stateOf(packing, "c", H, "now"), access: "write" },
-      ...[0, 1, 2, 3].map((gate) => windowOf({ input: 1 }, H, gate * H, PART)),
       ...(cells === undefined ? [] : [{ input: cells, access: "read" } as const]),
     ],
     rows: { packing },
     each: { stepsOf: packing, reversed: false, block: sequencesAtOnce(H) },
-    parts: parts.length,
-    grid: ({ active }) => [Math.ceil(PART / 4 / LANES), Math.ceil(active / 8), 1],
+    grid: ({ active }) => [Math.ceil(H / 32), Math.ceil(active / 8), 1],
   };
 }
 
@@ -125,7 +108,7 @@ const recurrence: Operation = {
   name: "lstm",
   lower({ inputs, attributes }: Node, { straight }: Target): readonly Dispatch[] {
     const H = inputs[1].shape[1];
-    const forward = straight && windowed(H) ? windowedForward : tiledForward;
+    const forward = straight && sequencesAtOnce(H) > 0 ? imageForward : tiledForward;
     return [forward(inputs[0].packing!, H, attributes as Given)];
   },
   vjp(
@@ -190,34 +173,30 @@ function tiledBackward(packing: TracedPacking, H: number, given: GivenBackward):
 }
 
 /** The backward kernel of software adapters. */
-function windowedBackward(packing: TracedPacking, H: number, given: GivenBackward): Dispatch {
-  const PART = unitsAtOnce(H), LANES = 8;
-  const GROUPS = PART >= 64 ? 2 : 1;
-  const parts = partsOf(H, PART);
+function imageBackward(packing: TracedPacking, H: number, given: GivenBackward): Dispatch {
+  const GROUPS = H >= 64 ? 2 : 1;
+  const dz = (turn: "now" | "before"): BufferReference =>
+    stateOf(packing, "dz", 4 * inFours(H), turn);
   return {
-    kernel: "lstm_backward_windowed",
-    windowed: true,
-    constants: { H, PART, LANES, GROUPS, ...flags(given) },
+    kernel: "lstm_backward_image",
+    constants: { H, GROUPS, ...flags(given) },
     bindings: [
       { iteration: true, access: "uniform" },
-      { parts, access: "uniform" },
-      movingWindowOf({ input: 0 }, H, "rows"),
-      movingWindowOf({ input: 1 }, H, "rows"),
-      movingWindowOf({ input: 1 }, H, "previousRows"),
-      movingWindowOf({ input: 2 }, 4 * H, "rows"),
-      movingWindowOf(stateOf(packing, "dz", 4 * H, "before"), 4 * H, "block"),
-      movingWindowOf(stateOf(packing, "carry", H, "before"), H, "block"),
-      { output: 0, access: "write" },
-      { ...stateOf(packing, "dz", 4 * H, "now"), access: "write" },
+      { input: 0, access: "image" },
+      { input: 1, access: "image" },
+      { input: 2, access: "image" },
+      { input: 3, access: "image" },
+      { ...dz("before"), access: "image" },
+      { ...dz("now"), access: "image write" },
+      blockWindowOf(stateOf(packing, "carry", H, "before"), H),
       { ...stateOf(packing, "carry", H, "now"), access: "write" },
-      ...[0, 1, 2, 3].map((gate) => windowOf({ input: 3 }, H, gate * H, PART)),
+      { output: 0, access: "write" },
       ...optional(given),
       ...(given.cells === undefined ? [] : [{ output: 1, access: "write" } as const]),
     ],
     rows: { packing },
     each: { stepsOf: packing, reversed: true, block: sequencesAtOnce(H) },
-    parts: parts.length,
-    grid: ({ active }) => [Math.ceil(PART / (4 * GROUPS) / LANES), Math.ceil(active / 8), 1],
+    grid: ({ active }) => [Math.ceil(H / (32 * GROUPS)), Math.ceil(active / 8), 1],
   };
 }
 
@@ -236,7 +215,7 @@ const backward: Operation = {
   name: "lstm_backward",
   lower({ inputs, attributes }: Node, { straight }: Target): readonly Dispatch[] {
     const H = inputs[3].shape[1];
-    const form = straight && windowed(H) ? windowedBackward : tiledBackward;
+    const form = straight && sequencesAtOnce(H) > 0 ? imageBackward : tiledBackward;
     return [form(inputs[0].packing!, H, attributes as GivenBackward)];
   },
 };

@@ -25,3 +25,14 @@ export function slabWindows(
     size: Math.min(most, size - i * most),
   }));
 }
+
+/** Bytes of a part of a slab that is read as an image, which is a copy of it. */
+const COPIED = 2 ** 22;
+
+/** A slab in parts that a kernel reads as images: small ones, as those of a large slab take turns. */
+export function imageWindows(
+  size: number,
+  { maxBindingBytes }: Pick<Target, "maxBindingBytes">,
+): readonly SlabWindow[] {
+  return slabWindows(size, { maxBindingBytes: Math.min(COPIED, maxBindingBytes) });
+}

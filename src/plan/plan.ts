@@ -7,7 +7,14 @@
 import { InputError } from "../core/errors.ts";
 import { packedRows, type Packing } from "../core/packing.ts";
 import { type HostTensor, sizeOf, type TensorData } from "../core/tensor.ts";
-import type { Memory, OpenDevice, Pipeline } from "../gpu/device.ts";
+import {
+  type Image,
+  IMAGE_ROW,
+  imageRows,
+  type Memory,
+  type OpenDevice,
+  type Pipeline,
+} from "../gpu/device.ts";
 import type { Binding, Dispatch, Extent, RowIndex } from "../graph/dispatch.ts";
 import { type Node, nodesOf, type Traced, type TracedPacking } from "../graph/graph.ts";
 import { kernelSource } from "../../kernels/mod.ts";
@@ -94,8 +101,11 @@ interface BoundBuffer {
   readonly memory: (turn: number) => Memory;
   readonly offset: number;
   readonly size: number;
-  /** Bytes that the binding moves on with each part. */
-  readonly part?: number;
+}
+
+/** A binding that is an image. */
+interface BoundImage {
+  readonly image: (turn: number) => Image;
 }
 
 /** Rows and sequences of one iteration of a launch. */
@@ -117,13 +127,13 @@ interface Launch {
   readonly node: Node;
   readonly dispatch: Dispatch;
   readonly pipeline: Pipeline;
-  readonly buffers: readonly BoundBuffer[];
+  readonly bound: readonly (BoundBuffer | BoundImage)[];
   readonly table: Table | undefined;
   /** What the buffers belong to: input slots and tables. */
   readonly uses: ReadonlySet<number | Table>;
   /** For each binding with an offset at each launch: bytes from the iteration's place. */
   readonly moving: readonly ((iteration: Iteration, index: number) => number)[];
-  /** Bind groups by turn and part; emptied when a buffer changes. */
+  /** Bind groups by turn; emptied when a buffer changes. */
   groups: (GPUBindGroup | undefined)[];
 }
 
@@ -132,6 +142,15 @@ interface Move {
   /** Absent: fills with zeros. */
   readonly from?: BoundBuffer;
   readonly to: BoundBuffer;
+}
+
+/** Copies memory to an image. */
+interface ImageCopy {
+  readonly kind: "image";
+  readonly from: BoundBuffer;
+  readonly to: Image;
+  /** Elements in use. */
+  readonly count: (run: RunInputs) => number;
 }
 
 /**
@@ -150,6 +169,7 @@ export function makePlan(
   const nodes = nodesOf(outputs);
   const { place, copies, born, taken } = planMemory(nodes, outputs, donated);
   const owned = new Set<Memory>();
+  const ownedImages = new Set<Image>();
   const own = (bytes: number): Memory => {
     const memory = device.allocate(Math.max(bytes, 16));
     owned.add(memory);
@@ -160,17 +180,15 @@ export function makePlan(
   const memories = new Map<Block, Memory>();
   const memoryOf = (block: Block): Memory =>
     block.kind === "input" ? inputMemory[block.slot] : memories.get(block)!;
-  const at = (block: Block, offset: number, size: number, part = 0): BoundBuffer => ({
+  const at = (block: Block, offset: number, size: number): BoundBuffer => ({
     memory: () => memoryOf(block),
     offset: 4 * offset,
     size: 4 * size,
-    part: 4 * part,
   });
-  const fixed = (memory: () => Memory, offset: number, size: number, part = 0): BoundBuffer => ({
+  const fixed = (memory: () => Memory, offset: number, size: number): BoundBuffer => ({
     memory,
     offset,
     size,
-    part,
   });
 
   const inputs = nodes.filter((node) => node.operation.name === "input");
@@ -237,7 +255,9 @@ export function makePlan(
     return memory;
   };
 
-  const commands: (Launch | Move)[] = [];
+  const commands: (Launch | Move | ImageCopy)[] = [];
+  /** Copies of arguments, made before everything else. */
+  const firstCopies: ImageCopy[] = [];
   const free: Memory[] = [];
   const give = (bytes: number): Memory => {
     const fit = free.filter((m) => m.bytes >= bytes && m.bytes <= 4 * bytes + 4096)
@@ -247,6 +267,50 @@ export function makePlan(
     return fit;
   };
 
+  const freeImages: Image[] = [];
+  const giveImage = (elements: number): Image => {
+    const rows = imageRows(elements);
+    const fit = freeImages.filter((image) => image.rows >= rows && image.rows <= 2 * rows)
+      .sort((a, b) => a.rows - b.rows)[0];
+    if (fit !== undefined) return freeImages.splice(freeImages.indexOf(fit), 1)[0];
+    const image = device.allocateImage(rows);
+    ownedImages.add(image);
+    return image;
+  };
+  /** Images that hold what memory holds where the commands stand, by the elements that they hold. */
+  const imagesOf = new Map<Block | Memory, Map<string, Image>>();
+  const written = new Set<Block | Memory>();
+  const forgetImages = (source: Block | Memory): void => {
+    freeImages.push(...imagesOf.get(source)?.values() ?? []);
+    imagesOf.delete(source);
+  };
+  const write = (source: Block | Memory): void => {
+    written.add(source);
+    forgetImages(source);
+  };
+  const imageOf = (
+    source: Block | Memory,
+    from: BoundBuffer,
+    count: ImageCopy["count"],
+    isPart: boolean,
+  ): Image => {
+    const images = imagesOf.get(source) ?? new Map<string, Image>();
+    imagesOf.set(source, images);
+    const key = `${from.offset} ${from.size}`;
+    const known = images.get(key);
+    if (known !== undefined) return known;
+    const isArgument = !isPart && "kind" in source && source.kind === "input" &&
+      !written.has(source);
+    // An image that is filled before everything else has been in use by nothing before.
+    const to = isArgument
+      ? device.allocateImage(imageRows(from.size / 4))
+      : giveImage(from.size / 4);
+    ownedImages.add(to);
+    images.set(key, to);
+    (isArgument ? firstCopies : commands).push({ kind: "image", from, to, count });
+    return to;
+  };
+
   /** Scratch memory of a node, by its name; `size` in elements. */
   const named = (scratch: Map<string, Memory>, name: string, size: number): Memory => {
     const memory = scratch.get(name) ?? give(4 * size);
@@ -254,12 +318,27 @@ export function makePlan(
     return memory;
   };
 
-  function launch(node: Node, dispatch: Dispatch, scratch: Map<string, Memory>): Launch {
+  /** Images that a node writes itself, by name. */
+  const namedImage = (images: Map<string, Image>, name: string, size: number): Image => {
+    const image = images.get(name) ?? giveImage(size);
+    images.set(name, image);
+    return image;
+  };
+
+  function launch(
+    node: Node,
+    dispatch: Dispatch,
+    scratch: Map<string, Memory>,
+    images: Map<string, Image>,
+  ): Launch {
     const uses = new Set<number | Table>();
+    const changes: (Block | Memory)[] = [];
+    // Of what is read in parts the images are forgotten: the next part can have their memory.
+    const parts: (Block | Memory)[] = [];
     const table = tableOf(node, dispatch);
     if (table !== undefined) uses.add(table);
     const moving: Launch["moving"][number][] = [];
-    const bound = (binding: Binding): BoundBuffer => {
+    const bind = (binding: Binding): BoundBuffer | BoundImage => {
       if ("values" in binding) return uniform(`v${binding.values}`, binding.values);
       if ("extent" in binding) {
         const { extent } = binding;
@@ -271,10 +350,6 @@ export function makePlan(
         }
         return buffer;
       }
-      if ("parts" in binding) {
-        const slots = binding.parts.map((words) => uniform(`p${uniformWords.length}`, words));
-        return { ...slots[0], part: SLOT };
-      }
       if ("iteration" in binding) {
         moving.push((_, index) => index * SLOT);
         return fixed(() => table!.memory, 0, 32);
@@ -284,71 +359,88 @@ export function makePlan(
         return fixed(() => memory, 0, 4 * wordsOf(binding.rowIndex) * binding.of.capacity);
       }
       if ("scratch" in binding) {
-        const { scratch: name, size, turn, moves, part = 0 } = binding;
+        const { scratch: name, size, turn, rowsOfBlock } = binding;
         const names = turn === undefined ? [name] : [`${name} 0`, `${name} 1`];
-        const memories = names.map((name) => named(scratch, name, size));
         const ahead = turn === "before" ? 1 : 0;
+        if (turn !== undefined && binding.access.startsWith("image")) {
+          const pair = names.map((name) => namedImage(images, name, size));
+          return { image: (turn) => pair[(turn + ahead) % pair.length] };
+        }
+        const memories = names.map((name) => named(scratch, name, size));
         const window = binding.window ?? { offset: 0, size };
+        if (binding.access === "image") {
+          const from = fixed(() => memories[0], 4 * window.offset, 4 * window.size);
+          const isPart = window.size < size;
+          const image = imageOf(memories[0], from, () => window.size, isPart);
+          if (isPart) parts.push(memories[0]);
+          return { image: () => image };
+        }
+        if (binding.access === "write") changes.push(...memories);
         const buffer: BoundBuffer = {
           memory: (turn) => memories[(turn + ahead) % memories.length],
-          offset: moves === undefined ? 4 * window.offset : 0,
+          offset: 4 * window.offset,
           size: 4 * window.size,
-          part: 4 * part,
         };
-        if (moves !== undefined) moving.push(moveOf(buffer, moves, window.offset));
+        if (rowsOfBlock !== undefined) moving.push(moveOf(buffer, rowsOfBlock));
         return buffer;
       }
       const tensor = "input" in binding ? node.inputs[binding.input] : node.outputs[binding.output];
       const { block, offset } = place(tensor);
-      if (block.kind === "input") uses.add(block.slot);
       const window = binding.window ?? { offset: 0, size: sizeOf(tensor.shape) };
-      const { moves, part } = binding;
-      if (moves === undefined) {
-        return at(block, offset + window.offset, Math.max(window.size, 1), part);
+      if (binding.access === "image") {
+        const { packing, shape } = tensor;
+        const count = (run: RunInputs): number =>
+          packing === undefined || binding.window !== undefined
+            ? window.size
+            : extentOf({ packing }, node, run) * sizeOf(shape.slice(1));
+        const isPart = window.size < sizeOf(tensor.shape);
+        const from = at(block, offset + window.offset, window.size);
+        const image = imageOf(block, from, count, isPart);
+        if (isPart) parts.push(block);
+        return { image: () => image };
       }
-      const buffer = at(block, offset, window.size);
-      moving.push(moveOf(buffer, moves, window.offset));
-      return buffer;
+      if (block.kind === "input") uses.add(block.slot);
+      if (binding.access === "write") changes.push(block);
+      return at(block, offset + window.offset, Math.max(window.size, 1));
     };
-    const buffers = dispatch.bindings.map(bound);
+    const bound = dispatch.bindings.map(bind);
     const most = device.adapter.maxBindingBytes;
-    const tooLarge = buffers.find(({ size }, i) =>
-      size > most && dispatch.bindings[i].access !== "uniform"
+    const sizes = bound.flatMap((b, i) =>
+      "image" in b || dispatch.bindings[i].access === "uniform" ? [] : [b.size]
     );
-    if (tooLarge !== undefined) {
+    const largest = Math.max(...sizes);
+    if (largest > most) {
       throw new InputError(
-        `${node.operation.name} needs ${tooLarge.size} bytes in one binding, but ` +
+        `${node.operation.name} needs ${largest} bytes in one binding, but ` +
           `${device.adapter.name} allows ${most}: make the model or the batch smaller`,
       );
     }
-    const { kernel, constants, straight = false, windowed = false } = dispatch;
-    const code = kernelSource(kernel, { constants, straight, windowed });
+    const { kernel, constants, straight = false, images: elements = false } = dispatch;
+    const code = kernelSource(kernel, { constants, straight, images: elements });
     const access = dispatch.bindings.map((binding) =>
-      binding.moves !== undefined || "iteration" in binding ? "moving" : binding.access
+      binding.rowsOfBlock !== undefined || "iteration" in binding ? "moving" : binding.access
     );
     const pipeline = device.pipeline(code, access, kernel);
-    return { kind: "launch", node, dispatch, pipeline, buffers, table, moving, uses, groups: [] };
+    for (const change of changes) write(change);
+    for (const part of parts) forgetImages(part);
+    return { kind: "launch", node, dispatch, pipeline, bound, table, moving, uses, groups: [] };
   }
 
-  /** Where a moving window starts, after the place of its binding. */
-  function moveOf(
-    { memory, offset }: BoundBuffer,
-    { with: what, by }: NonNullable<Binding["moves"]>,
-    ahead = 0,
-  ): Launch["moving"][number] {
-    return ({ first, previous, block, step }) => {
-      const row = what === "rows" ? first : what === "block" ? block : previous;
-      const bytes = row === NONE ? 0 : Math.floor((ahead + row * by) / 64) * SLOT;
+  /** Where a window starts that moves with the block. */
+  function moveOf({ memory }: BoundBuffer, columns: number): Launch["moving"][number] {
+    return ({ block, step }) =>
       // A window past the last row is bound, though not read: it must lie in the buffer.
-      return Math.min(bytes, Math.floor((memory(step % 2).bytes - offset) / SLOT) * SLOT);
-    };
+      Math.min(
+        SLOT * Math.floor(block * columns / 64),
+        SLOT * Math.floor(memory(step % 2).bytes / SLOT),
+      );
   }
 
   for (const node of nodes) {
     if (node.operation.name === "constant") {
       const value = node.attributes.value as HostTensor;
       const memory = own(4 * value.data.length);
-      write(memory, value.data);
+      upload(memory, value.data);
       memories.set(place(node.outputs[0]).block, memory);
       continue;
     }
@@ -361,6 +453,7 @@ export function makePlan(
       }
     }
     for (const { from, to, size } of copies.get(node.id) ?? []) {
+      write(to.block);
       commands.push({
         kind: "move",
         from: at(from.block, from.offset, size),
@@ -368,24 +461,22 @@ export function makePlan(
       });
     }
     const scratch = new Map<string, Memory>();
+    const images = new Map<string, Image>();
     for (const dispatch of node.operation.lower?.(node, device.adapter) ?? []) {
       for (const index of dispatch.clear ?? []) {
         const { block, offset } = place(node.outputs[index]);
+        write(block);
         commands.push({ kind: "move", to: at(block, offset, sizeOf(node.outputs[index].shape)) });
       }
-      for (const { output, window, to } of dispatch.copies ?? []) {
-        const { block, offset } = place(node.outputs[output]);
-        const memory = named(scratch, to, window.size);
-        commands.push({
-          kind: "move",
-          from: at(block, offset + window.offset, window.size),
-          to: fixed(() => memory, 0, 4 * window.size),
-        });
-      }
-      commands.push(launch(node, dispatch, scratch));
+      commands.push(launch(node, dispatch, scratch, images));
     }
+    for (const memory of scratch.values()) forgetImages(memory);
     free.push(...scratch.values());
-    for (const block of blocksEndingAt(node)) free.push(memories.get(block)!);
+    freeImages.push(...images.values());
+    for (const block of blocksEndingAt(node)) {
+      forgetImages(block);
+      free.push(memories.get(block)!);
+    }
   }
 
   /** Blocks of which `node` is the last user, and that no later run of the loop may reuse. */
@@ -399,17 +490,19 @@ export function makePlan(
     return [...ending];
   }
 
+  commands.unshift(...firstCopies);
+
   const uniforms = own(Math.max(1, uniformWords.length) * SLOT);
   const uniformData = new Uint32Array(uniformWords.length * SLOT / 4);
   uniformWords.forEach((words, slot) => uniformData.set(words, slot * SLOT / 4));
-  write(uniforms, uniformData);
+  upload(uniforms, uniformData);
 
   const results = outputs.map((output) => place(output));
   const fresh = [...new Set(results.map(({ block }) => block))]
     .filter((block) => block.kind !== "input");
   let launches = 0;
 
-  function write({ buffer }: Memory, data: TensorData): void {
+  function upload({ buffer }: Memory, data: TensorData): void {
     // Deno panics when it is given no bytes.
     if (data.length > 0) queue.writeBuffer(buffer, 0, data as Uint32Array<ArrayBuffer>);
   }
@@ -422,7 +515,7 @@ export function makePlan(
 
   function checkRows({ packings }: RunInputs): void {
     for (const command of commands) {
-      if (command.kind === "move") continue;
+      if (command.kind !== "launch") continue;
       const { node, dispatch: { rows, leastRows = 0, mostSteps = Infinity } } = command;
       if (typeof rows === "number" || !("packing" in rows)) continue;
       const packing = packings.get(rows.packing)!;
@@ -441,7 +534,7 @@ export function makePlan(
     }
   }
 
-  function upload(run: RunInputs): void {
+  function uploadInputs(run: RunInputs): void {
     for (const node of inputs) {
       const slot = Number(node.attributes.slot);
       const value = run.values[slot];
@@ -451,7 +544,7 @@ export function makePlan(
       } else {
         memory = uploads.get(slot) ?? own(4 * sizeOf(node.outputs[0].shape));
         uploads.set(slot, memory);
-        write(memory, value);
+        upload(memory, value);
       }
       if (inputMemory[slot] !== memory) {
         inputMemory[slot] = memory;
@@ -471,16 +564,16 @@ export function makePlan(
       const { order, starts, ids, count } = segments(indices as TensorData);
       segmentCounts.set(node.id, count);
       [order, starts, ids].forEach((words, i) => {
-        write(memories.get(place(node.outputs[i]).block)!, words);
+        upload(memories.get(place(node.outputs[i]).block)!, words);
       });
     }
     for (const { slot, extent, node } of uniformExtents) {
       uniformData[slot * SLOT / 4] = extentOf(extent, node, run);
     }
-    if (uniformExtents.length > 0) write(uniforms, uniformData);
+    if (uniformExtents.length > 0) upload(uniforms, uniformData);
     for (const table of tables.values()) fillTable(table, run);
     for (const { index, packing, memory } of indices.values()) {
-      write(memory, rowIndex(index, run.packings.get(packing)!));
+      upload(memory, rowIndex(index, run.packings.get(packing)!));
     }
   }
 
@@ -498,17 +591,16 @@ export function makePlan(
     table.iterations.forEach(({ first, rows, previous, next, block }, i) => {
       table.words.set([first, rows, previous, next, block], i * SLOT / 4);
     });
-    write(table.memory, table.words.subarray(0, words));
+    upload(table.memory, table.words.subarray(0, words));
   }
 
-  function groupOf(command: Launch, turn: number, part: number): GPUBindGroup {
-    return command.groups[2 * part + turn] ??= device.gpu.createBindGroup({
+  function groupOf(command: Launch, turn: number): GPUBindGroup {
+    return command.groups[turn] ??= device.gpu.createBindGroup({
       layout: command.pipeline.layout,
-      entries: command.buffers.map(({ memory, offset, size, part: stride = 0 }, binding) => {
-        const { buffer, bytes } = memory(turn);
-        const start = Math.min(offset + part * stride, bytes);
-        // Uniform windows start at multiples of 256 bytes; everything else does so already.
-        return { binding, resource: { buffer, offset: Math.floor(start / SLOT) * SLOT, size } };
+      entries: command.bound.map((bound, binding) => {
+        if ("image" in bound) return { binding, resource: bound.image(turn).view };
+        const { memory, offset, size } = bound;
+        return { binding, resource: { buffer: memory(turn).buffer, offset, size } };
       }),
     });
   }
@@ -531,12 +623,25 @@ export function makePlan(
         }
         continue;
       }
+      if (command.kind === "image") {
+        pass?.end();
+        pass = undefined;
+        const { from, to, count } = command;
+        const { buffer } = from.memory(0);
+        // Whole rows: every buffer has room after its end for one.
+        encoder.copyBufferToTexture(
+          { buffer, offset: from.offset, bytesPerRow: 4 * IMAGE_ROW },
+          { texture: to.texture },
+          [IMAGE_ROW / 4, imageRows(count(run))],
+        );
+        continue;
+      }
       const { dispatch, node, pipeline, table, moving } = command;
       const rows = extentOf(dispatch.rows, node, run);
       pass ??= encoder.beginComputePass();
       pass.setPipeline(pipeline.pipeline);
       if (table === undefined) {
-        launchParts(command, pass, dispatch.grid({ rows, active: rows }), 0);
+        launchOnce(command, pass, dispatch.grid({ rows, active: rows }), 0);
         continue;
       }
       const { each } = dispatch;
@@ -549,24 +654,22 @@ export function makePlan(
           offsets[i] = move(iteration, index);
         });
         const grid = dispatch.grid({ rows, active: iteration.rows });
-        launchParts(command, pass, grid, iteration.step % 2);
+        launchOnce(command, pass, grid, iteration.step % 2);
       }
     }
     pass?.end();
   }
 
-  function launchParts(
+  function launchOnce(
     command: Launch,
     pass: GPUComputePassEncoder,
     [x, y, z]: readonly [number, number, number],
     turn: number,
   ): void {
     if (x * y * z === 0) return;
-    for (let part = 0; part < (command.dispatch.parts ?? 1); part++) {
-      pass.setBindGroup(0, groupOf(command, turn, part), offsets, 0, command.moving.length);
-      pass.dispatchWorkgroups(x, y, z);
-      launches++;
-    }
+    pass.setBindGroup(0, groupOf(command, turn), offsets, 0, command.moving.length);
+    pass.dispatchWorkgroups(x, y, z);
+    launches++;
   }
 
   return {
@@ -576,7 +679,7 @@ export function makePlan(
     run(run: RunInputs): readonly RunOutput[] {
       device.check();
       checkRows(run);
-      upload(run);
+      uploadInputs(run);
       const encoder = device.gpu.createCommandEncoder();
       encode(run, encoder);
       const given = new Map<Block, Memory>();
@@ -599,7 +702,9 @@ export function makePlan(
     },
     dispose(): void {
       for (const memory of owned) device.release(memory);
+      for (const image of ownedImages) device.releaseImage(image);
       owned.clear();
+      ownedImages.clear();
     },
   };
 }

@@ -1,5 +1,5 @@
-// One step of Adam, as adam.wgsl, for software adapters: everything is read through uniform windows,
-// p, m and v from copies made before
+// One step of Adam, as adam.wgsl, for software adapters: everything is read as images, which are
+// copies made before
 //
 //   d = factors.x g + WEIGHT_DECAY p
 //   m = m + (1 - β1) (d - m)
@@ -7,7 +7,7 @@
 //   p = p - factors.y m / (sqrt(v) factors.z + EPS)
 //
 // binding  access      what                               shape
-// 0        span        vec4 of this launch
+// 0        span        vec4 of the window
 // 1        uniform     factors, of adam_factors.wgsl      [4]
 // 2        elements    g                                  [S], S a multiple of 4
 // 3        elements    p before                           [S]
@@ -18,7 +18,7 @@
 // 8        read_write  v                                  [S]
 //
 // Constants: NEW1 = 1 - β1, NEW2 = 1 - β2, EPS, WEIGHT_DECAY. N = 4.
-// Workgroups: vec4 / 64.
+// Workgroups: vec4 / 64, at most 65535 in x.
 
 //# span at 0: of N
 @group(0) @binding(1) var<uniform> factors: vec4f;
@@ -32,7 +32,7 @@
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3u) {
-  let i = 4u * id.x;
+  let i = 4u * (id.y * 65535u * 64u + id.x);
   let p0 = p_old_at(i);
   let d = factors.x * g_at(i) + WEIGHT_DECAY * p0;
   let m0 = m_old_at(i);
@@ -42,7 +42,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   let v1 = v0 - NEW2 * v0 + NEW2 * d * d;
   let p1 = p0 - factors.y * m1 / (sqrt(v1) * factors.z + EPS);
   let count = select(0u, 4u, i < element_count());
-  p_set(first_element() + i, p1, count);
-  m_set(first_element() + i, m1, count);
-  v_set(first_element() + i, v1, count);
+  p_set(i, p1, count);
+  m_set(i, m1, count);
+  v_set(i, v1, count);
 }
