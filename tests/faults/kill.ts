@@ -1,20 +1,23 @@
 /**
  * Kills trainings at random moments with SIGKILL, resumes them until they end, and compares their
- * weights, scores and metrics with those of a training that nobody killed.
+ * weights, scores and metrics with those of a training that nobody killed. The configuration is that of
+ * a small next-location model, or a given one; it should train in seconds with many checkpoints.
  *
- *     deno run -A tests/faults/kill.ts [trainings] [seed]
+ *     deno run -A tests/faults/kill.ts [trainings] [seed] [CONFIG.yaml]
  *
  * @module
  */
 import { randomKey, uniform } from "../../src/core/random.ts";
 
-const [count = 50, seed = 1] = Deno.args.map(Number);
+const [count = 50, seed = 1] = Deno.args.slice(0, 2).map(Number);
 const folder = await Deno.makeTempDir({ prefix: "gatewise_kill_" });
 const config = `${folder}/config.yaml`;
 // Small, and with a checkpoint after every second step, so that many kills fall into writing one.
 await Deno.writeTextFile(
   config,
-  `training: {batch_size: 256, print_step: 3, checkpoint_step: 2}
+  Deno.args[2] !== undefined
+    ? await Deno.readTextFile(Deno.args[2])
+    : `training: {batch_size: 256, print_step: 3, checkpoint_step: 2}
 embedding: {base_emb_size: 8}
 model: {lstm_hidden_size: 16, lstm_num_layers: 1}
 optimiser: {max_epoch: 2}

@@ -36,6 +36,7 @@ import {
   encodeCheckpoint,
   type Progress,
 } from "../../src/train/checkpoint.ts";
+import { readRun } from "../../src/report/run.ts";
 import { loadCheckpoint } from "../../src/train/run_directory.ts";
 import { defaultConfig, formatConfig, parseConfig, readConfig } from "../../src/train/config.ts";
 import {
@@ -290,6 +291,43 @@ async function checkCheckpoint(path: string): Promise<void> {
   assertEquals(again.fit(checkpointWeights, moments), read);
   assert(bothScores(read.answers as readonly ScoredBatch[]).all.count >= 0);
   assert(Number.isSafeInteger(found.metricsBytes) && found.metricsBytes >= 0);
+}
+
+// ---- run directories, as a report reads them
+
+const runFolder = `${folder}/run`;
+const both = '{"all":{"count":3,"acc1":1.5},"known":{"count":2,"acc1":2}}';
+const lineOf = (kind: string, more: string): string =>
+  `{"kind":"${kind}","epoch":1,"step":4,"learningRate":0.1,"trainLoss":2,"train":${both}${more}}`;
+const runMetrics = [
+  lineOf("interval", ""),
+  lineOf(
+    "epoch",
+    `,"validationLoss":1,"validation":${both},"improved":true,"action":"continue",` +
+      '"seconds":1',
+  ),
+  '{"kind":"rewind","step":9,"loss":"NaN","to":4,"rateFactor":0.5}',
+].join("\n");
+const runResults = '{"total":3,"acc@1":1.5,"known":{"total":2},"best_epoch":1,"seconds":1}';
+const runPieces: Readonly<Record<string, Uint8Array>> = {
+  "config.yaml": encodedText(formatConfig(defaultConfig)),
+  "metrics.jsonl": encodedText(runMetrics),
+  "test_results.json": encodedText(runResults),
+  "environment.json": encodedText('{"adapter":"x"}'),
+  "best.safetensors": encodeSafetensors({ "fc.bias": tensor([1, 2]) }),
+};
+const runChange = fc.constantFrom("metrics.jsonl", "metrics.jsonl", ...Object.keys(runPieces))
+  .chain((name) =>
+    mutated([runPieces[name]]).map((content) => ({ ...runPieces, [name]: content }))
+  );
+
+async function checkRun(files: Readonly<Record<string, Uint8Array>>): Promise<void> {
+  Deno.mkdirSync(runFolder, { recursive: true });
+  for (const [name, content] of Object.entries(files)) {
+    Deno.writeFileSync(`${runFolder}/${name}`, content);
+  }
+  const { epochs, parameters } = await readRun(runFolder);
+  assert(epochs.length > 0 && parameters.every(({ count }) => count >= 0));
 }
 
 // ---- pickles
@@ -832,6 +870,12 @@ export const readers: readonly Reader[] = [
     name: "checkpoints: others whose checksum fits",
     input: forged,
     ...inFile(checkpointFile, checkCheckpoint),
+  }),
+  reader({
+    name: "run directories: files changed",
+    input: runChange,
+    names: runFolder,
+    read: checkRun,
   }),
   reader({
     name: "JSON lines: any bytes",
