@@ -3,7 +3,12 @@ import { pack, packed, packedRows } from "../src/core/packing.ts";
 import { normal, randomKey } from "../src/core/random.ts";
 import { type HostTensor, type Tensor, tensor } from "../src/core/tensor.ts";
 import type { Traced } from "../src/graph/graph.ts";
-import { type LstmLayer, lstmLayers, type LstmLayersResult } from "../src/nn/lstm_layers.ts";
+import {
+  lstmFromTorch,
+  type LstmLayer,
+  lstmLayers,
+  type LstmLayersResult,
+} from "../src/nn/lstm_layers.ts";
 import { add, mul } from "../src/ops/binary.ts";
 import { dropout } from "../src/ops/dropout.ts";
 import { valueAndGrad } from "../src/ops/gradient.ts";
@@ -92,18 +97,6 @@ function stateAt({ data, shape: [, B, width] }: HostTensor, layer: number): Host
   return tensor(data.slice(layer * B * width, (layer + 1) * B * width), [B, width]);
 }
 
-/** PyTorch's parameters of one layer and direction. */
-function paramsAt(weights: ReadonlyMap<string, HostTensor>, suffix: string): LstmParams {
-  const [biasIh, biasHh, weightHr] = ["bias_ih", "bias_hh", "weight_hr"]
-    .map((name) => weights.get(`${name}_${suffix}`));
-  return {
-    weightIh: weights.get(`weight_ih_${suffix}`)!,
-    weightHh: weights.get(`weight_hh_${suffix}`)!,
-    ...(biasIh === undefined ? {} : { biasIh, biasHh }),
-    ...(weightHr === undefined ? {} : { weightHr }),
-  };
-}
-
 const pytorchNames = {
   weightIh: "weight_ih",
   weightHh: "weight_hh",
@@ -120,10 +113,8 @@ for (const golden of goldens) {
       { length: L },
       (_, l) => D === 2 ? [`l${l}`, `l${l}_reverse`] : [`l${l}`],
     );
-    const layers = suffixes.map((names): LstmLayer => {
-      const [one, other] = names.map((name) => paramsAt(weights, name));
-      return other === undefined ? one : [one, other];
-    });
+    const layers = lstmFromTorch(weights);
+    assertEquals(layers.length, L);
     const states = (h: HostTensor, c: HostTensor): readonly LstmState[] =>
       suffixes.flat().map((_, i) => ({ h: stateAt(h, i), c: stateAt(c, i) }));
     type Params = {
@@ -192,7 +183,7 @@ deviceTest("a final state alone has gradients too", async (device) => {
   const golden = goldens.find(({ name }) => name === "i3_h5_l1_state")!;
   const { packing, weights, h0, c0, dcN } = golden;
   const x = packed(packing, golden.x.data, [3]);
-  const params = paramsAt(weights, "l0");
+  const [params] = lstmFromTorch(weights) as readonly LstmParams[];
   const of = (which: "both" | "cells") => (initial: LstmState, x: Tensor, dc: Tensor): Tensor => {
     const { output, final } = lstm(x, params, { initial });
     const cells = sum(mul(final.c, dc));
@@ -211,7 +202,7 @@ deviceTest("a final state alone has gradients too", async (device) => {
 deviceTest("dropout between layers is dropout of a layer's outputs", async (device) => {
   const golden = goldens.find(({ name }) => name === "i7_h17_l2")!;
   const { packing, weights, I } = golden;
-  const layers = ["l0", "l1"].map((suffix) => paramsAt(weights, suffix));
+  const layers = lstmFromTorch(weights) as readonly LstmParams[];
   const both = (x: Tensor, layers: readonly LstmParams[], key: Tensor) => {
     const [one] = splitKey(key, 1);
     return {
@@ -229,7 +220,7 @@ deviceTest("dropout between layers is dropout of a layer's outputs", async (devi
 
 deviceTest("a sequence in chunks gives what it gives in one call", async (device) => {
   const { weights, I, H } = goldens.find(({ name }) => name === "i7_h17_l2")!;
-  const layers = ["l0", "l1"].map((suffix) => paramsAt(weights, suffix));
+  const layers = lstmFromTorch(weights) as readonly LstmParams[];
   const [T, B] = [64, 3];
   const data = random(11, T * B * I);
   const zeros = layers.map(() => ({

@@ -111,3 +111,88 @@ export function lastRows(packing: Packing): Uint32Array {
   packing.order.forEach((b, j) => rows[b] = packing.offsets[packing.lengths[b] - 1] + j);
   return rows;
 }
+
+/** Which dimension of a padded tensor comes first. */
+export interface PaddedOptions {
+  /** Whether it is [B,T,...] instead of [T,B,...], as `batch_first=True` says. */
+  readonly batchFirst?: boolean;
+}
+
+/** Calls `move(row, place)` for each packed row and its place in [T,B] or [B,T]. */
+function eachRow(
+  { order, batchSizes, offsets, lengths }: Packing,
+  steps: number,
+  batchFirst: boolean,
+  move: (row: number, place: number) => void,
+): void {
+  for (let t = 0; t < batchSizes.length; t++) {
+    for (let j = 0; j < batchSizes[t]; j++) {
+      const b = order[j];
+      move(offsets[t] + j, batchFirst ? b * steps + t : t * lengths.length + b);
+    }
+  }
+}
+
+/**
+ * Packs a padded tensor, leaving its padding out: `pack_padded_sequence` of PyTorch with
+ * `enforce_sorted=False`.
+ *
+ * @param x On the host, [T,B,...] or with `batchFirst` [B,T,...].
+ * @param lengths Steps of each sequence, B of them.
+ * @returns Packed rows, [N,...].
+ * @throws {RangeError} If the lengths do not fit, see also {@linkcode pack}.
+ *
+ * @example
+ * ```ts
+ * import { packPadded, padPacked, tensor } from "@gatewise/lstm";
+ *
+ * const x = tensor([1, 2, 3, 4, 5, 0], [2, 3, 1]); // two sequences, of 3 and 2 steps
+ * const rows = packPadded(x, [3, 2], { batchFirst: true });
+ * console.log(rows.data); // 1, 4, 2, 5, 3
+ * console.log(padPacked(rows, { batchFirst: true }).data); // 1, 2, 3, 4, 5, 0
+ * ```
+ */
+export function packPadded(
+  x: HostTensor,
+  lengths: ArrayLike<number>,
+  { batchFirst = false }: PaddedOptions = {},
+): HostTensor {
+  const [first, second, ...inner] = x.shape;
+  const [steps, batch] = batchFirst ? [second, first] : [first, second];
+  const packing = pack(lengths);
+  if (x.shape.length < 2 || batch !== lengths.length || packing.batchSizes.length > steps) {
+    throw new RangeError(
+      `Cannot pack [${x.shape}]${
+        batchFirst ? ", batch first," : ""
+      } as ${lengths.length} sequences ` +
+        `of up to ${packing.batchSizes.length} steps`,
+    );
+  }
+  const width = sizeOf(inner);
+  const data = x.data.slice(0, packedRows(packing) * width);
+  eachRow(packing, steps, batchFirst, (row, place) => {
+    data.set(x.data.subarray(place * width, (place + 1) * width), row * width);
+  });
+  return packed(packing, data, inner);
+}
+
+/**
+ * Pads packed rows with zeros: `pad_packed_sequence` of PyTorch.
+ *
+ * @param x Packed rows on the host, [N,...].
+ * @returns [T,B,...] or with `batchFirst` [B,T,...], sequences in the caller's order.
+ * @throws {TypeError} If `x` is not packed.
+ */
+export function padPacked(x: HostTensor, { batchFirst = false }: PaddedOptions = {}): HostTensor {
+  const { packing, shape: [, ...inner] } = x;
+  if (packing === undefined) {
+    throw new TypeError(`Cannot pad [${x.shape}]: make its rows with packed()`);
+  }
+  const width = sizeOf(inner), T = packing.batchSizes.length, B = packing.lengths.length;
+  const Data = x.data.constructor as new (length: number) => TensorData;
+  const data = new Data(T * B * width);
+  eachRow(packing, T, batchFirst, (row, place) => {
+    data.set(x.data.subarray(row * width, (row + 1) * width), place * width);
+  });
+  return tensor(data, [...(batchFirst ? [B, T] : [T, B]), ...inner]);
+}

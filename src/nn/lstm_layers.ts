@@ -119,6 +119,58 @@ export function lstmLayers(
   return { output, final };
 }
 
+/**
+ * The layers of a `torch.nn.LSTM` from its `state_dict`: `weight_ih_l0`, `weight_hh_l0_reverse` and so
+ * on, with biases and projections where it has them.
+ *
+ * @param tensors By name, as `readSafetensors` gives them.
+ * @param prefix Before each name: `encoder.lstm.`.
+ * @throws {TypeError} If the first layer, or a tensor that belongs to another, is missing.
+ *
+ * @example
+ * ```ts
+ * import { lstmFromTorch, tensor } from "@gatewise/lstm";
+ *
+ * const weights = new Map([
+ *   ["rnn.weight_ih_l0", tensor(new Float32Array(12 * 2), [12, 2])],
+ *   ["rnn.weight_hh_l0", tensor(new Float32Array(12 * 3), [12, 3])],
+ * ]);
+ * console.log(lstmFromTorch(weights, "rnn.").length); // 1 layer, without biases
+ * ```
+ */
+export function lstmFromTorch(
+  tensors: ReadonlyMap<string, HostTensor>,
+  prefix = "",
+): readonly LstmLayer[] {
+  const direction = (suffix: string): LstmParams => {
+    const find = (name: string): HostTensor | undefined =>
+      tensors.get(`${prefix}${name}_${suffix}`);
+    const need = (name: string): HostTensor => {
+      const found = find(name);
+      if (found !== undefined) return found;
+      throw new TypeError(`Cannot make an LSTM: there is no ${prefix}${name}_${suffix}`);
+    };
+    const biased = find("bias_ih") !== undefined;
+    const weightHr = find("weight_hr");
+    return {
+      weightIh: need("weight_ih"),
+      weightHh: need("weight_hh"),
+      ...(biased ? { biasIh: need("bias_ih"), biasHh: need("bias_hh") } : {}),
+      ...(weightHr === undefined ? {} : { weightHr }),
+    };
+  };
+  const layers: LstmLayer[] = [];
+  do {
+    const l = layers.length, forwards = direction(`l${l}`);
+    layers.push(
+      tensors.has(`${prefix}weight_ih_l${l}_reverse`)
+        ? [forwards, direction(`l${l}_reverse`)]
+        : forwards,
+    );
+  } while (tensors.has(`${prefix}weight_ih_l${layers.length}`));
+  return layers;
+}
+
 function isBoth(layer: LstmLayer): layer is readonly [LstmParams, LstmParams] {
   return Array.isArray(layer);
 }
