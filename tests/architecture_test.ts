@@ -110,3 +110,26 @@ Deno.test("kernels/mod.ts is the only importer of .wgsl, and imports every kerne
   }
   assertEquals([...importers[0].imports].sort(), kernels.sort());
 });
+
+/** Heavy packages, and the one folder that may load each. */
+const HEAVY: Readonly<Record<string, string>> = {
+  "@duckdb/node-api": "src/prepare",
+  "@observablehq/plot": "src/report",
+  "linkedom": "src/report",
+};
+
+Deno.test("heavy packages are loaded by the one command that needs them", () => {
+  for (const [name, only] of Object.entries(HEAVY)) {
+    const folders = sources.filter(({ imports }) => imports.includes(name)).map(({ folder }) =>
+      folder
+    );
+    assertEquals([...new Set(folders)], [only]);
+    const command = `src/cli/${only.split("/")[1]}.ts`;
+    const users = sources.filter(({ folder, imports }) =>
+      folder !== only && imports.some((path) => path.startsWith(`${only}/`))
+    );
+    assertEquals(users.map(({ path }) => path), [command]);
+    const callers = sources.filter(({ imports }) => imports.includes(command));
+    assertEquals(callers.map(({ path }) => path), []);
+  }
+});
