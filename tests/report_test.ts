@@ -203,6 +203,9 @@ Deno.test({
     await refuses({}, ["--run DIR is needed"], [], 2);
     await refuses({}, ["nowhere", "is not a run directory"], ["--run", `${folder}/nowhere`]);
     await refuses({}, ["must end in .html"], ["--run", run, "--out", `${folder}/tiny.yaml`], 2);
+    await refuses({}, ["there is no folder", "nowhere"], [
+      ...["--run", run, "--out", `${folder}/nowhere/x.html`],
+    ]);
     await refuses({}, ["--compare needs a value"], ["--run", run, "--compare="], 2);
     await refuses({}, ["elsewhere"], ["--run", run, "--compare", run, `${folder}/elsewhere`]);
     await refuses({}, ["there is no map"], ["--run", run, "--user", "9"], 2);
@@ -212,7 +215,7 @@ Deno.test({
     await refuses({ "environment.json": "[]" }, ["environment.json: is damaged"]);
     await refuses({ "metrics.jsonl": "" }, ["metrics.jsonl", "no epoch"]);
     await refuses({ "metrics.jsonl": metrics.slice(0, -40) }, [
-      `metrics.jsonl: line ${lines.length}: is damaged, no JSON`,
+      `metrics.jsonl: line ${lines.length}: is damaged, no JSON (cut off?)`,
     ]);
     await refuses({ "metrics.jsonl": lines.toReversed().join("\n") }, [
       "line 1: is damaged: epoch 2",

@@ -1,3 +1,4 @@
+import { dirname } from "node:path";
 import { InputError } from "../core/errors.ts";
 import type { Place } from "../data/places.ts";
 import { type Device, openDevice } from "../gpu/device.ts";
@@ -68,6 +69,7 @@ async function main(options: Options<typeof command>): Promise<void> {
   }
   const runs: Run[] = [];
   for (const each of [path, ...compare]) runs.push(await readRun(each));
+  await checkFolder(out);
 
   const task = taskOf(runs[0].config);
   const stranger = runs.find(({ config }) => taskOf(config) !== task);
@@ -82,6 +84,13 @@ async function main(options: Options<typeof command>): Promise<void> {
     : await modelPage(runs, options);
   await writeFile(out, page);
   print(out);
+}
+
+/** The model is not run for a page that has no place. */
+async function checkFolder(out: string): Promise<void> {
+  const folder = dirname(out);
+  if ((await Deno.stat(folder).catch(() => undefined))?.isDirectory) return;
+  throw new InputError(`${out}: there is no folder ${folder}; make it, or choose another --out`);
 }
 
 const configOf = ({ config }: Run, { data }: Options<typeof command>): CommonConfig =>

@@ -4,7 +4,7 @@
  * @module
  */
 import { basename, resolve } from "node:path";
-import { describe, printable } from "../core/describe.ts";
+import { describe } from "../core/describe.ts";
 import { InputError } from "../core/errors.ts";
 import { readWholeFile } from "../core/whole_file.ts";
 import type { CommonConfig } from "../train/config.ts";
@@ -136,7 +136,8 @@ function parseObject(text: string, where: string): Readonly<Record<string, unkno
     value = JSON.parse(text);
   } catch (error) {
     throw new InputError(
-      `${where}: is damaged, no JSON: ${printable((error as Error).message, 100)}`,
+      `${where}: is damaged, no JSON (cut off?): put the whole file back, or train anew`,
+      { cause: error },
     );
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
@@ -183,7 +184,9 @@ function readMetrics(text: string, file: string): Pick<Run, "epochs" | "rates" |
       );
     }
   });
-  if (epochs.length === 0) throw new InputError(`${file}: tells of no epoch`);
+  if (epochs.length === 0) {
+    throw new InputError(`${file}: tells of no epoch: put the whole file back, or train anew`);
+  }
   return { epochs, rates, rewinds };
 }
 
