@@ -1,12 +1,12 @@
 import { formatShape, type Shape, sizeOf } from "../core/tensor.ts";
 import { flatten } from "../core/tree.ts";
-import { findTask, taskOf } from "../tasks/tasks.ts";
+import { taskOf } from "../tasks/tasks.ts";
 import { type CommonConfig, defaultsOf, readConfig } from "../train/config.ts";
 import { loadData } from "../train/data.ts";
 import { openRun } from "../train/run_directory.ts";
 import { readSafetensors } from "../train/safetensors.ts";
 import { type Command, type Options, UsageError } from "./options.ts";
-import { modelChoices } from "./model_option.ts";
+import { modelNamed, modelOption } from "./model_option.ts";
 import { print, runCommand } from "./output.ts";
 
 /** What `deno task inspect` takes. */
@@ -19,12 +19,7 @@ export const command = {
     config: { type: "text", value: "FILE", meaning: "YAML configuration" },
     run: { type: "text", value: "DIR", meaning: "run directory" },
     weights: { type: "text", value: "FILE", meaning: "weights (.safetensors)" },
-    model: {
-      type: "text",
-      value: "NAME",
-      choices: modelChoices,
-      meaning: "a model with its defaults",
-    },
+    model: modelOption,
     json: { type: "flag", meaning: "print JSON" },
   },
   examples: ["deno task inspect --config geolife.yaml"],
@@ -53,7 +48,7 @@ async function parametersOf(options: Options<typeof command>): Promise<readonly 
     }));
   }
   const read: CommonConfig = model !== undefined
-    ? defaultsOf(findTask(model)!)
+    ? defaultsOf(modelNamed(model))
     : config !== undefined
     ? await readConfig<CommonConfig>(config)
     : (await openRun(run!)).config;

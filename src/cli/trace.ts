@@ -1,12 +1,12 @@
 import { openDevice } from "../gpu/device.ts";
 import { randomKey } from "../core/random.ts";
-import { findTask, taskOf } from "../tasks/tasks.ts";
+import { taskOf } from "../tasks/tasks.ts";
 import { type CommonConfig, defaultsOf, readConfig, withOverrides } from "../train/config.ts";
 import { loadData } from "../train/data.ts";
 import { fileOf, openRun } from "../train/run_directory.ts";
 import { formatStages, traceForward } from "../train/trace.ts";
 import { loadWeights } from "../train/weights.ts";
-import { modelChoices } from "./model_option.ts";
+import { modelNamed, modelOption } from "./model_option.ts";
 import { type Command, type Options, UsageError } from "./options.ts";
 import { print, runCommand } from "./output.ts";
 
@@ -18,12 +18,7 @@ export const command = {
     "trained run; or of a model or a configuration with its initial weights.",
   options: {
     run: { type: "text", value: "DIR", meaning: "run directory of deno task train" },
-    model: {
-      type: "text",
-      value: "NAME",
-      choices: modelChoices,
-      meaning: "a model with its defaults",
-    },
+    model: modelOption,
     config: { type: "text", value: "FILE", meaning: "YAML configuration" },
     data: {
       type: "text",
@@ -61,7 +56,7 @@ async function main(options: Options<typeof command>): Promise<void> {
   const base: CommonConfig = opened !== undefined
     ? opened.config
     : name !== undefined
-    ? defaultsOf(findTask(name)!)
+    ? defaultsOf(modelNamed(name))
     : await readConfig<CommonConfig>(file!);
   const configured = withOverrides(base, { data });
   const splits = taskOf(base).openSizes(base).length > 0

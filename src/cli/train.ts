@@ -1,5 +1,5 @@
 import { dirname } from "node:path";
-import { findTask, taskOf } from "../tasks/tasks.ts";
+import { taskOf } from "../tasks/tasks.ts";
 import {
   type CommonConfig,
   dataPath,
@@ -9,7 +9,7 @@ import {
   withOverrides,
 } from "../train/config.ts";
 import { claimRun, openRun, type RunDirectory } from "../train/run_directory.ts";
-import { modelChoices } from "./model_option.ts";
+import { modelNamed, modelOption } from "./model_option.ts";
 import { type Command, type Options, UsageError } from "./options.ts";
 import { print, runCommand } from "./output.ts";
 import type { TrainJob } from "./train_worker.ts";
@@ -21,12 +21,7 @@ export const command = {
     "Trains a model and tests it. Without --config and --data it trains on generated data.\n" +
     "Everything about the run is written to a directory of its own.",
   options: {
-    model: {
-      type: "text",
-      value: "NAME",
-      choices: modelChoices,
-      meaning: "which model; default next-location",
-    },
+    model: modelOption,
     config: { type: "text", value: "FILE", meaning: "YAML configuration; default: see --defaults" },
     data: {
       type: "text",
@@ -68,8 +63,8 @@ async function openJob(options: Options<typeof command>): Promise<RunDirectory> 
   const { model, config: file, seed, epochs, data, out, resume, set, "on-nan": onNan } = options;
   if (resume === undefined) {
     const base = file === undefined
-      ? defaultsOf(findTask(model ?? "next_location")!)
-      : await readConfig<CommonConfig>(file, model);
+      ? defaultsOf(modelNamed(model ?? "next_location"))
+      : await readConfig<CommonConfig>(file, model && modelNamed(model).name);
     const config = withOverrides(base, { seed, epochs, data, onNan, set });
     return { path: await claimRun(config, { out }), config };
   }
@@ -154,7 +149,7 @@ export async function trainApart(
 
 async function main(options: Options<typeof command>): Promise<number> {
   if (options.defaults) {
-    print(formatDefaults(findTask(options.model ?? "next_location")).trimEnd());
+    print(formatDefaults(modelNamed(options.model ?? "next_location")).trimEnd());
     return 0;
   }
   const run = await openJob(options);

@@ -522,6 +522,9 @@ export async function readSequenceSplits(
   { key, ...options }: ReadSequenceSplitsOptions,
 ): Promise<Readonly<Record<Split, SequenceData>>> {
   if (await isKind(path, "isFile")) return splitSequences(await readSequences(path, options), key);
+  if (ENDINGS.some((end) => path.endsWith(`.${end}`))) {
+    throw new InputError(`${path}: there is no such file`);
+  }
   const files = await findSplits(path, undefined, ENDINGS);
   const train = await readSequences(files.train, options);
   const { features, classes, targets } = train;
