@@ -101,7 +101,8 @@ footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--rule);
   body { max-width: none; padding: 0; font-size: 10pt; }
   nav, .skip, details { display: none; }
   section { padding-top: 1.5rem; }
-  h2, figcaption { break-after: avoid; }
+  h2, h2 + p, caption, thead, figcaption { break-after: avoid; }
+  th[scope=row].words { position: static; min-width: 11rem; }
   figure, tr, .verdict { break-inside: avoid; }
   .scroll { overflow: visible; }
   .figures { grid-template-columns: 1fr 1fr; gap: 1rem 1.5rem; }
