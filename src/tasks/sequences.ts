@@ -264,7 +264,7 @@ function baselines(
     };
     return [{
       name: "most_frequent",
-      label: `always the most frequent class (${printable(classes[most], 40)})`,
+      label: `the most frequent class (${printable(classes[most], 40)})`,
       scores: classificationScores([batch], classes.length),
     }];
   }
@@ -275,7 +275,7 @@ function baselines(
   };
   return [{
     name: "mean",
-    label: "always the training data's mean",
+    label: "the training data's mean",
     scores: regressionScores([batch], targets!.length),
   }];
 }
