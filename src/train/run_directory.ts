@@ -302,7 +302,10 @@ export async function cutMetrics(run: RunDirectory, bytes: number): Promise<void
   try {
     const { size } = await Deno.stat(path);
     if (size < bytes) {
-      throw new InputError(`${path}: holds ${size} bytes, but had ${bytes} at the checkpoint`);
+      throw new InputError(
+        `${path}: holds ${size} bytes, but had ${bytes} at the checkpoint: put the whole file back, ` +
+          `or train anew with --config ${fileOf(run, "config")}`,
+      );
     }
     await Deno.truncate(path, bytes);
   } catch (error) {
