@@ -8,9 +8,14 @@ import type { Judged } from "../src/report/answers.ts";
 import { bootstrap, wilson } from "../src/report/bootstrap.ts";
 import { calibration } from "../src/report/calibration.ts";
 import { groups, ranges } from "../src/report/groups.ts";
-import { html, raw } from "../src/report/html.ts";
+import type { Place } from "../src/data/places.ts";
+import { type Html, html, raw } from "../src/report/html.ts";
+import type { Run } from "../src/report/run.ts";
 import { clustersOf, MEASURES, scoreboard, weightedScores } from "../src/report/scores.ts";
+import { nextLocationReport } from "../src/report/report.ts";
+import { mostVisible } from "../src/report/sections/map.ts";
 import { confusions } from "../src/report/sections/mistakes.ts";
+import { trainingSection } from "../src/report/sections/training.ts";
 import { defaultConfig } from "../src/train/config.ts";
 import { filesBelow, task, tinyConfig, writeTown } from "./commands.ts";
 
@@ -156,6 +161,109 @@ Deno.test("report: with few people intervals are over samples, whatever their or
   const order = permutation(randomKey(2), test.length);
   const shuffled = Array.from(order, (i) => (test as Judged["samples"])[i]);
   assertEquals(clustersOf({ samples: shuffled }).count, 12);
+});
+
+Deno.test("report: whatever numbers an epoch may have, drawings and tables have none that is none", () => {
+  const value = fc.oneof(
+    fc.double({ min: 0, max: 100, noNaN: true }),
+    fc.constantFrom(0, NaN, 1e-300, 1e300, -5),
+  );
+  const scores = fc.record({ loss: value, acc1: value, mrr: value });
+  const time = fc.double({ min: 0, max: 1e300, noNaN: true });
+  const epoch = fc.record({
+    learningRate: time,
+    train: scores,
+    validation: scores,
+    improved: fc.boolean(),
+    action: fc.constantFrom("continue", "reduce", "stop"),
+    seconds: time,
+  });
+  const rate = fc.record({ step: fc.nat(2000), learningRate: time });
+  fc.assert(
+    fc.property(
+      fc.array(epoch, { minLength: 1, maxLength: 30 }),
+      fc.array(rate, { maxLength: 40 }),
+      fc.integer({ min: 1, max: 1e6 }),
+      (list, rates, steps) => {
+        const run: Run = {
+          ...{ name: "x", config: defaultConfig, results: {}, environment: {}, parameters: [] },
+          directory: { path: "x", config: defaultConfig },
+          epochs: list.map((one, i) => ({ ...one, epoch: i + 1, step: (i + 1) * steps })),
+          rates,
+          rewinds: [],
+        };
+        const { html: page } = trainingSection(run).content as Html;
+        const bad = /.{0,60}(NaN|undefined|Infinity)/.exec(page);
+        assertEquals(bad?.[0], undefined);
+      },
+    ),
+    { numRuns: 60 },
+  );
+});
+
+/** A finished run of one epoch. */
+const oneEpoch: Run = {
+  ...{ name: "x", config: defaultConfig, parameters: [] },
+  ...{ results: {}, environment: {}, rates: [], rewinds: [] },
+  directory: { path: "x", config: defaultConfig },
+  epochs: [{
+    ...{ epoch: 1, step: 20, learningRate: 0.1, improved: true, action: "continue", seconds: 1 },
+    train: { loss: 2, acc1: 1 },
+    validation: { loss: 2, acc1: 1 },
+  }],
+};
+
+Deno.test("report: few samples, all right or wrong, none known, places at the ends of the earth", () => {
+  const judged = judgedByFloors();
+  /** The report of some samples, with other answers and places. */
+  const page = (
+    keep: (i: number) => boolean,
+    { right, places = [] }: { right?: boolean; places?: readonly Place[] },
+  ): string => {
+    const kept = judged.samples.flatMap((_, i) => keep(i) ? [i] : []);
+    const pick = (values: Int32Array): Int32Array => Int32Array.from(kept, (i) => values[i]);
+    const { targets, predictions, ranks } = judged.model;
+    const some: Judged = {
+      ...judged,
+      samples: kept.map((i) => judged.samples[i]),
+      model: {
+        targets: pick(targets),
+        predictions: right ? pick(targets) : pick(predictions),
+        ranks: right === undefined ? pick(ranks) : new Int32Array(kept.length).fill(right ? 1 : 9),
+        confidence: new Float64Array(kept.length).fill(0.5),
+      },
+      floors: judged.floors.map((floor) => ({
+        targets: pick(floor.targets),
+        predictions: pick(floor.predictions),
+        ranks: pick(floor.ranks),
+      })),
+    };
+    const person = mostVisible(some, new Map(places.map((place) => [place.id, place])));
+    const text = nextLocationReport({
+      ...{ run: oneEpoch, judged: some, places, person },
+      others: [{ run: oneEpoch, judged: some }],
+    });
+    assertEquals(/.{0,80}(NaN|undefined|Infinity)/.exec(text)?.[0], undefined);
+    assertEquals(text.includes('<section id="map"'), person !== undefined);
+    return text;
+  };
+  const known = judged.samples.findIndex(({ Y }) => Y >= 2);
+  page((i) => i === known, {});
+  page(() => true, { right: false });
+  assertMatch(page(() => true, { right: true }), /There are none\.|no wrong/);
+  assertMatch(page((i) => judged.samples[i].Y < 2, {}), /<p class="answer">/);
+  const everywhere = (latitude: number, longitude: number): readonly Place[] =>
+    Array.from({ length: totalLocNum - 2 }, (_, i) => ({ id: i + 2, latitude, longitude }));
+  for (const [latitude, longitude] of [[0, 0], [90, 180], [-90, -180], [89.9, 0]]) {
+    page(() => true, { places: everywhere(latitude, longitude) });
+    page((i) => i === known, { places: everywhere(latitude, longitude) });
+  }
+  // On both sides of the date line, and far from one another.
+  const apart = everywhere(10, 179.9).map((place) => ({
+    ...place,
+    longitude: place.id % 2 === 0 ? 179.9 : -179.9,
+  }));
+  page(() => true, { places: apart });
 });
 
 const adapter = await navigator.gpu?.requestAdapter();

@@ -12,7 +12,7 @@ import type { Answered, Judged } from "./answers.ts";
 import { counted, decimal } from "./format.ts";
 import { type Html, html } from "./html.ts";
 import { formatPage, type Section } from "./page.ts";
-import type { Run } from "./run.ts";
+import { recorded, type Run } from "./run.ts";
 import { scoreboard } from "./scores.ts";
 import { calibrationSection } from "./sections/calibration.ts";
 import { compareSection, type JudgedRun } from "./sections/compare.ts";
@@ -100,13 +100,13 @@ interface OwnSections {
 
 /** The report of any model: its own sections, and those that every run has. */
 function report(run: Run, { lead, results, details }: OwnSections): string {
-  const { config, environment } = run;
+  const { config } = run;
   return formatPage({
     title: `Report: ${run.name}`,
     header: html`<h1>Report of the training run ${run.name}</h1>
 <p class="muted">Model ${config.networkName}, seed ${config.seed}, on ${
       dataPath(config) ?? `${taskOf(config).generated} data`
-    }; ${counted(run.epochs.length, "epoch")} on ${String(environment.adapter)}</p>
+    }; ${counted(run.epochs.length, "epoch")} on ${recorded(run, "adapter")}</p>
 ${lead}`,
     sections: [
       ...results,
@@ -117,8 +117,9 @@ ${lead}`,
     ],
     footer: html`
       <p
-        class="muted">Made by Gatewise ${String(
-          environment.gatewise,
+        class="muted">Made by Gatewise ${recorded(
+          run,
+          "gatewise",
         )}, <code>deno task report</code>. This file is whole: it fetches nothing and runs no script.</p>
     `,
   });

@@ -74,6 +74,11 @@ export interface Run {
   readonly parameters: readonly Parameter[];
 }
 
+/** What `environment.json` says of something, such as the `adapter`. */
+export function recorded({ environment }: Run, what: string): string {
+  return String(environment[what] ?? `${what} not recorded`);
+}
+
 /** Larger files than these are no files of a run. */
 const MAX_BYTES = 512 * 2 ** 20;
 
@@ -168,6 +173,12 @@ function readMetrics(text: string, file: string): Pick<Run, "epochs" | "rates" |
           `${where}: is damaged: epoch ${epoch} where ${epochs.length + 1} belongs`,
         );
       }
+      const before = epochs.at(-1)?.step ?? 0;
+      if (number("step") <= before) {
+        throw new InputError(
+          `${where}: is damaged: it ends at step ${record.step}, the epoch before at ${before}`,
+        );
+      }
       epochs.push({
         epoch,
         step: number("step"),
@@ -192,8 +203,9 @@ function readMetrics(text: string, file: string): Pick<Run, "epochs" | "rates" |
 
 function numberIn(record: Readonly<Record<string, unknown>>, key: string, where: string): number {
   const value = record[key];
-  if (typeof value !== "number") {
-    throw new InputError(`${where}: is damaged: ${key} is ${describe(value)}, not a number`);
+  // Of none of them there are fewer than none; JSON may hold 1e999.
+  if (typeof value !== "number" || !Number.isFinite(value) || value < 0) {
+    throw new InputError(`${where}: is damaged: ${key} is ${describe(value)}, not a number from 0`);
   }
   return value;
 }
@@ -209,7 +221,9 @@ function namedScores(value: unknown, loss: unknown, where: string): NamedScores 
     throw new InputError(`${where} is damaged: ${describe(value)} holds no scores`);
   }
   const scores = Object.entries({ ...all, ...(loss === undefined ? {} : { loss }) })
-    .map(([name, score]) => [name, score ?? NaN])
+    .map((
+      [name, score],
+    ) => [name, score === null || Math.abs(Number(score)) === Infinity ? NaN : score])
     .filter(([, score]) => typeof score === "number");
   const named = Object.fromEntries(scores);
   if (!("loss" in named)) throw new InputError(`${where} is damaged: there is no loss`);

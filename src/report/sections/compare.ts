@@ -6,7 +6,7 @@ import { code, figure, type Html, html, table } from "../html.ts";
 import { key } from "../key.ts";
 import type { Section } from "../page.ts";
 import { draw, ink, runStyles } from "../plot.ts";
-import type { Run } from "../run.ts";
+import { recorded, type Run } from "../run.ts";
 import { clustersOf, MEASURES, type Scoreboard, weightedScores } from "../scores.ts";
 import { settingsOf } from "./setup.ts";
 import { MEASURE_NAMES, withInterval } from "./scores.ts";
@@ -125,7 +125,8 @@ function trainingTable(runs: readonly Run[]): Html {
       { heading: "time" },
       { heading: "adapter", words: true },
     ],
-    runs.map(({ name, parameters, epochs, environment }) => {
+    runs.map((run) => {
+      const { name, parameters, epochs } = run;
       const best = epochs.findLast(({ improved }) => improved) ?? epochs[0];
       return [
         name,
@@ -134,7 +135,7 @@ function trainingTable(runs: readonly Run[]): Html {
         best.epoch,
         decimal(best.validation.loss, 3),
         duration(epochs.reduce((sum, { seconds }) => sum + seconds, 0)),
-        String(environment.adapter),
+        recorded(run, "adapter"),
       ];
     }),
   );

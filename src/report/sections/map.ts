@@ -3,7 +3,7 @@ import type { Place } from "../../data/places.ts";
 import type { Judged } from "../answers.ts";
 import { quantile } from "../bootstrap.ts";
 import { counted, grouped, length } from "../format.ts";
-import { figure, html, table } from "../html.ts";
+import { figure, type Html, html, table } from "../html.ts";
 import { key } from "../key.ts";
 import type { Section } from "../page.ts";
 import { draw, ink } from "../plot.ts";
@@ -43,62 +43,79 @@ export function mostVisible(
   return [...counts].sort((a, b) => b[1] - a[1] || a[0] - b[0])[0]?.[0];
 }
 
+/** A person's next visits and what the model chose. */
+interface PersonVisits {
+  /** Their places with coordinates, the most visited and chosen first. */
+  readonly spots: readonly Spot[];
+  /** From wrong first choices to the places visited, the most frequent first. */
+  readonly misses: readonly { readonly from: Place; readonly to: Place; readonly count: number }[];
+  /** Samples of theirs. */
+  readonly count: number;
+  /** Right first choices. */
+  readonly hits: number;
+  /** Targets without coordinates. */
+  readonly unknown: number;
+}
+
+function visitsOf(
+  judged: Judged,
+  places: ReadonlyMap<number, Place>,
+  person: number,
+): PersonVisits {
+  const { targets, predictions, ranks } = judged.model;
+  const own = judged.samples.flatMap((_, i) => personOf(judged, i) === person ? [i] : []);
+  const counts = (ids: readonly number[]): ReadonlyMap<number, number> => {
+    const found = new Map<number, number>();
+    for (const id of ids) found.set(id, (found.get(id) ?? 0) + 1);
+    return found;
+  };
+  const visited = counts(own.map((i) => targets[i]));
+  const predicted = counts(own.map((i) => predictions[i]));
+  const right = own.filter((i) => ranks[i] === 1);
+  const rightAt = counts(right.map((i) => targets[i]));
+  const spots = [...new Set([...visited.keys(), ...predicted.keys()])]
+    .filter((id) => places.has(id))
+    .map((id) => ({
+      ...places.get(id)!,
+      visited: visited.get(id) ?? 0,
+      predicted: predicted.get(id) ?? 0,
+      right: rightAt.get(id) ?? 0,
+    }))
+    .sort((a, b) => b.visited + b.predicted - a.visited - a.predicted || a.id - b.id);
+  const wrong = own.filter((i) => ranks[i] > 1);
+  const misses = [...Map.groupBy(wrong, (i) => `${predictions[i]} ${targets[i]}`).values()]
+    .flatMap((group) => {
+      const [from, to] = [places.get(predictions[group[0]]), places.get(targets[group[0]])];
+      return from === undefined || to === undefined ? [] : [{ from, to, count: group.length }];
+    })
+    .sort((a, b) => b.count - a.count);
+  return {
+    spots,
+    misses,
+    count: own.length,
+    hits: right.length,
+    unknown: own.filter((i) => !places.has(targets[i])).length,
+  };
+}
+
 /** Where a person went, and where the model expected them. */
 export function mapSection(
   judged: Judged,
   places: ReadonlyMap<number, Place>,
   person: number,
 ): Section {
-  const { samples, model } = judged;
-  const own = samples.flatMap((_, i) => personOf(judged, i) === person ? [i] : []);
-  const count = (ids: readonly number[]): ReadonlyMap<number, number> => {
-    const counts = new Map<number, number>();
-    for (const id of ids) counts.set(id, (counts.get(id) ?? 0) + 1);
-    return counts;
-  };
-  const visited = count(own.map((i) => model.targets[i]));
-  const predicted = count(own.map((i) => model.predictions[i]));
-  const right = count(own.filter((i) => model.ranks[i] === 1).map((i) => model.targets[i]));
-  const spots: readonly Spot[] = [...new Set([...visited.keys(), ...predicted.keys()])]
-    .filter((id) => places.has(id))
-    .map((id) => ({
-      ...places.get(id)!,
-      visited: visited.get(id) ?? 0,
-      predicted: predicted.get(id) ?? 0,
-      right: right.get(id) ?? 0,
-    }))
-    .sort((a, b) => b.visited + b.predicted - a.visited - a.predicted || a.id - b.id);
-  const box = boxOf(spots);
-  const inside = ({ latitude, longitude }: Place): boolean =>
-    latitude >= box.south && latitude <= box.north && longitude >= box.west &&
-    longitude <= box.east;
-  const shown = spots.filter(inside);
-  const everywhere = [...places.values()].filter(inside);
-  const links = [
-    ...Map.groupBy(
-      own.filter((i) => model.ranks[i] > 1),
-      (i) => `${model.predictions[i]} ${model.targets[i]}`,
-    ).values(),
-  ].map((group) => ({
-    from: places.get(model.predictions[group[0]]),
-    to: places.get(model.targets[group[0]]),
-    count: group.length,
-  })).filter(({ from, to }) => from && to && inside(from) && inside(to))
-    .sort((a, b) => b.count - a.count).slice(0, MOST_LINKS);
-  const at = { x: "longitude", y: "latitude" } as const;
-  const bar = scaleBar(box);
-  const most = Math.max(...shown.map((spot) => Math.max(spot.visited, spot.predicted)));
-  const hits = own.filter((i) => model.ranks[i] === 1).length;
-  const unknown = own.filter((i) => !places.has(model.targets[i])).length;
-  const note = `${counted(own.length, "next visit")} of the ${judged.split} split; the first ` +
-    `choice was right ${counted(hits, "time")}.` +
+  const visits = visitsOf(judged, places, person);
+  const { spots, count, hits, unknown } = visits;
+  const onPlane = planeAround(spots[0]);
+  const box = boxOf(spots, onPlane);
+  const outside = spots.filter((spot) => !isInside(onPlane(spot), box)).length;
+  const note = `${counted(count, "next visit")} of the ${judged.split} split; the first choice ` +
+    `was right ${counted(hits, "time")}.` +
     (unknown > 0
       ? ` ${grouped(unknown)} went to places that training never saw, which are not drawn.`
       : "") +
-    (shown.length < spots.length
-      ? ` ${counted(spots.length - shown.length, "place")} far away ${
-        spots.length - shown.length === 1 ? "is" : "are"
-      } outside the map.`
+    (outside > 0
+      ? ` ${counted(outside, "place")} far away ${outside === 1 ? "is" : "are"} outside the map.`
       : "");
   return {
     id: "map",
@@ -115,83 +132,23 @@ export function mapSection(
         note:
           `${note} Circles are as large as there were visits or choices; where a ring fits its dot, the two agree.`,
         wide: true,
-        drawing: draw(
-          `Map of ${shown.length} places of person ${person}. ${note} The table lists the most visited ones.`,
-          {
-            width: WIDTH,
-            height: heightOf(box),
-            style: { fontSize: "16px" },
-            margin: 1,
-            marginTop: 1,
-            marginBottom: 1,
-            projection: {
-              type: "mercator",
-              domain: {
-                type: "MultiPoint",
-                coordinates: [[box.west, box.south], [box.east, box.north]],
-              },
-              inset: 6,
-            },
-            r: { range: [0, 22], domain: [0, most], type: "sqrt" },
-            marks: [
-              Plot.frame({ stroke: ink.rule }),
-              Plot.density(everywhere, {
-                ...at,
-                bandwidth: 18,
-                thresholds: 7,
-                stroke: ink.muted,
-                strokeOpacity: 0.45,
-                fill: ink.muted,
-                fillOpacity: 0.05,
-                clip: "frame",
-              }),
-              Plot.dot(thinned(everywhere), { ...at, r: 1.1, fill: ink.muted, fillOpacity: 0.7 }),
-              Plot.link(links, {
-                x1: ({ from }) => from!.longitude,
-                y1: ({ from }) => from!.latitude,
-                x2: ({ to }) => to!.longitude,
-                y2: ({ to }) => to!.latitude,
-                stroke: ink.guess,
-                strokeOpacity: 0.5,
-                strokeWidth: ({ count }) => Math.min(4, 0.8 + count / 10),
-              }),
-              Plot.dot(shown.filter(({ visited }) => visited > 0), {
-                ...{ ...at, r: "visited", fill: ink.text, fillOpacity: 0.6 },
-                title: ({ id, visited }: Spot) => `place ${id}: visited ${visited} times`,
-              }),
-              Plot.dot(shown.filter(({ predicted }) => predicted > 0), {
-                ...{ ...at, r: "predicted", stroke: ink.model, strokeWidth: 2.5 },
-                title: ({ id, predicted }: Spot) =>
-                  `place ${id}: the first choice ${predicted} times`,
-              }),
-              Plot.text(named(shown, box), {
-                ...at,
-                text: ({ id, name }: Spot) => name ?? String(id),
-                dy: -14,
-                fontWeight: 600,
-                fill: ink.text,
-                stroke: ink.paper,
-                strokeWidth: 4,
-              }),
-              Plot.link([bar], {
-                ...{ x1: "west", y1: "at", x2: "east", y2: "at", stroke: ink.text },
-                strokeWidth: 2,
-              }),
-              Plot.text([bar], {
-                ...{ x: "west", y: "at", text: "label", textAnchor: "start", dy: -10 },
-                fill: ink.text,
-                stroke: ink.paper,
-                strokeWidth: 4,
-              }),
-            ],
-          },
+        drawing: drawMap(
+          `Map of ${spots.length - outside} places of person ${person}. ${note} The table lists ` +
+            "the most visited ones.",
+          visits,
+          places,
+          box,
+          onPlane,
         ),
       })}
       ${table(
         "The person’s places, the most visited and chosen ones",
-        [{ heading: "place", words: true }, { heading: "visited" }, { heading: "first choice" }, {
-          heading: "right",
-        }],
+        [
+          { heading: "place", words: true },
+          { heading: "visited" },
+          { heading: "first choice" },
+          { heading: "right" },
+        ],
         spots.slice(0, 8).map((spot) => [
           placeName(spot.id, places),
           grouped(spot.visited),
@@ -203,20 +160,114 @@ export function mapSection(
   };
 }
 
-/** The most visited places whose names do not cover each other. */
-function named(spots: readonly Spot[], { west, east, south, north }: Box): readonly Spot[] {
-  const found: Spot[] = [];
-  for (const spot of spots.slice(0, 8)) {
-    const free = found.every((other) =>
-      Math.abs(other.longitude - spot.longitude) > 0.14 * (east - west) ||
-      Math.abs(other.latitude - spot.latitude) > 0.08 * (north - south)
-    );
-    if (free) found.push(spot);
-  }
-  return found;
+function drawMap(
+  label: string,
+  { spots, misses }: PersonVisits,
+  places: ReadonlyMap<number, Place>,
+  box: Box,
+  onPlane: Plane,
+): Html {
+  const inBox = <P extends Place>(list: Iterable<P>): readonly (P & Point)[] =>
+    [...list].map((place) => ({ ...place, ...onPlane(place) }))
+      .filter((point) => isInside(point, box));
+  const shown = inBox(spots);
+  const everywhere = inBox(places.values());
+  const links = misses
+    .map(({ from, to, count }) => ({ from: onPlane(from), to: onPlane(to), count }))
+    .filter(({ from, to }) => isInside(from, box) && isInside(to, box))
+    .slice(0, MOST_LINKS);
+  const most = Math.max(...shown.map(({ visited, predicted }) => Math.max(visited, predicted)));
+  const bar = scaleBar(box);
+  const at = { x: "x", y: "y" } as const;
+  const words = { fill: ink.text, stroke: ink.paper, strokeWidth: 4 } as const;
+  return draw(label, {
+    width: WIDTH,
+    height: Math.round(WIDTH * (box.north - box.south) / (box.east - box.west)),
+    style: { fontSize: "16px" },
+    margin: 1,
+    marginTop: 1,
+    marginBottom: 1,
+    x: { domain: [box.west, box.east], axis: null },
+    y: { domain: [box.south, box.north], axis: null },
+    r: { range: [0, 22], domain: [0, most], type: "sqrt" },
+    marks: [
+      Plot.frame({ stroke: ink.rule }),
+      Plot.density(everywhere, {
+        ...at,
+        bandwidth: 18,
+        thresholds: 7,
+        stroke: ink.muted,
+        strokeOpacity: 0.45,
+        fill: ink.muted,
+        fillOpacity: 0.05,
+        clip: "frame",
+      }),
+      Plot.dot(thinned(everywhere), { ...at, r: 1.1, fill: ink.muted, fillOpacity: 0.7 }),
+      Plot.link(links, {
+        x1: ({ from }) => from.x,
+        y1: ({ from }) => from.y,
+        x2: ({ to }) => to.x,
+        y2: ({ to }) => to.y,
+        stroke: ink.guess,
+        strokeOpacity: 0.5,
+        strokeWidth: ({ count }) => Math.min(4, 0.8 + count / 10),
+      }),
+      Plot.dot(shown.filter(({ visited }) => visited > 0), {
+        ...{ ...at, r: "visited", fill: ink.text, fillOpacity: 0.6 },
+        title: ({ id, visited }: Spot) => `place ${id}: visited ${counted(visited, "time")}`,
+      }),
+      Plot.dot(shown.filter(({ predicted }) => predicted > 0), {
+        ...{ ...at, r: "predicted", stroke: ink.model, strokeWidth: 2.5 },
+        title: ({ id, predicted }: Spot) =>
+          `place ${id}: the first choice ${counted(predicted, "time")}`,
+      }),
+      Plot.text(named(shown, box), {
+        ...{ ...at, ...words, dy: -14, fontWeight: 600 },
+        text: ({ id, name = String(id) }: Spot) =>
+          name.length > 24 ? `${name.slice(0, 23)}…` : name,
+      }),
+      Plot.link([bar], {
+        x1: "west",
+        y1: "y",
+        x2: "east",
+        y2: "y",
+        stroke: ink.text,
+        strokeWidth: 2,
+      }),
+      Plot.text([bar], {
+        ...words,
+        x: "west",
+        y: "y",
+        text: "label",
+        textAnchor: "start",
+        dy: -10,
+      }),
+    ],
+  });
 }
 
-/** A box of degrees. */
+/** Metres east and north of an origin. */
+interface Point {
+  readonly x: number;
+  readonly y: number;
+}
+
+/** Lays places on a plane. */
+type Plane = (place: Place) => Point;
+
+/**
+ * A plane that touches the earth at a place: a map of a town needs no other projection, and it has
+ * neither poles nor a date line.
+ */
+function planeAround({ latitude, longitude }: Place): Plane {
+  const perLongitude = METRES_PER_DEGREE * Math.cos(latitude * Math.PI / 180);
+  return (place) => {
+    const east = ((place.longitude - longitude) % 360 + 540) % 360 - 180;
+    return { x: east * perLongitude, y: (place.latitude - latitude) * METRES_PER_DEGREE };
+  };
+}
+
+/** Sides of a map in metres. */
 interface Box {
   readonly west: number;
   readonly east: number;
@@ -224,59 +275,64 @@ interface Box {
   readonly north: number;
 }
 
-/** Where nearly all visits and first choices lie, with a margin; never less than a kilometre. */
-function boxOf(spots: readonly Spot[]): Box {
-  const side = (of: (spot: Spot) => number): readonly [number, number] => {
+function isInside({ x, y }: Point, { west, east, south, north }: Box): boolean {
+  return x >= west && x <= east && y >= south && y <= north;
+}
+
+/**
+ * Where nearly all visits and first choices lie, with a margin: at least a kilometre high or wide, and
+ * neither a strip nor a chimney.
+ */
+function boxOf(spots: readonly Spot[], onPlane: Plane): Box {
+  const side = (of: (point: Point) => number): readonly [number, number] => {
     const values = spots.flatMap((spot) =>
-      Array<number>(spot.visited + spot.predicted).fill(of(spot))
+      Array<number>(spot.visited + spot.predicted).fill(of(onPlane(spot)))
     ).sort((a, b) => a - b);
     return [quantile(values, 0.02), quantile(values, 0.98)];
   };
-  const [south, north] = side(({ latitude }) => latitude);
-  const [west, east] = side(({ longitude }) => longitude);
-  const perLongitude = METRES_PER_DEGREE * Math.cos((south + north) / 2 * Math.PI / 180);
-  const metres = Math.max(
-    1000,
-    (north - south) * METRES_PER_DEGREE,
-    0.6 * (east - west) * perLongitude,
-  );
-  const margin = 0.15 * metres;
-  // Neither a strip nor a chimney.
+  const [south, north] = side(({ y }) => y);
+  const [west, east] = side(({ x }) => x);
+  const size = Math.max(1000, north - south, east - west);
   const grow = (low: number, high: number, least: number): readonly [number, number] => {
-    const more = Math.max(0, least - (high - low)) / 2;
+    const more = Math.max(0, least - (high - low)) / 2 + 0.15 * size;
     return [low - more, high + more];
   };
-  const [s, n] = grow(south, north, 0.6 * metres / METRES_PER_DEGREE);
-  const [w, e] = grow(west, east, metres / perLongitude);
-  return {
-    west: w - margin / perLongitude,
-    east: e + margin / perLongitude,
-    south: s - margin / METRES_PER_DEGREE,
-    north: n + margin / METRES_PER_DEGREE,
-  };
+  const [bottom, top] = grow(south, north, 0.5 * size);
+  const [left, right] = grow(west, east, size);
+  return { west: left, east: right, south: bottom, north: top };
 }
 
-/** The height in which a box fills the width. */
-function heightOf({ west, east, south, north }: Box): number {
-  const mercator = (latitude: number): number =>
-    Math.log(Math.tan(Math.PI / 4 + latitude * Math.PI / 360));
-  const ratio = (mercator(north) - mercator(south)) / ((east - west) * Math.PI / 180);
-  return Math.round(Math.min(1, Math.max(0.4, ratio)) * WIDTH);
+/** The most visited places whose names do not cover each other. */
+function named(
+  spots: readonly (Spot & Point)[],
+  { west, east, south, north }: Box,
+): readonly (Spot & Point)[] {
+  const found: (Spot & Point)[] = [];
+  for (const spot of spots.slice(0, 8)) {
+    const free = found.every(({ x, y }) =>
+      Math.abs(x - spot.x) > 0.14 * (east - west) || Math.abs(y - spot.y) > 0.08 * (north - south)
+    );
+    if (free) found.push(spot);
+  }
+  return found;
 }
 
 /** Every n-th place, so that there are not too many. */
-function thinned(places: readonly Place[]): readonly Place[] {
+function thinned<P>(places: readonly P[]): readonly P[] {
   const every = Math.ceil(places.length / MOST_PLACES);
   return places.filter((_, i) => i % every === 0);
 }
 
 /** A line of a round length of about a fifth of the width. */
 function scaleBar({ west, east, south, north }: Box) {
-  const latitude = south + 0.04 * (north - south);
-  const perDegree = METRES_PER_DEGREE * Math.cos(latitude * Math.PI / 180);
-  const rough = (east - west) * perDegree / 5;
+  const rough = (east - west) / 5;
   const ten = 10 ** Math.floor(Math.log10(rough));
   const metres = ([5, 2, 1].find((n) => n * ten <= rough) ?? 1) * ten;
-  const from = west + 0.03 * (east - west);
-  return { west: from, east: from + metres / perDegree, at: latitude, label: length(metres) };
+  const start = west + 0.03 * (east - west);
+  return {
+    west: start,
+    east: start + metres,
+    y: south + 0.04 * (north - south),
+    label: length(metres),
+  };
 }
