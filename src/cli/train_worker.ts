@@ -240,7 +240,7 @@ async function train(
   print(
     `\nBest after epoch ${result.bestEpoch} of ${result.epochs.length}; ${
       formatDuration(result.seconds)
-    } in all. Weights and scores are in ${run.path}`,
+    } in all. Weights and scores are in ${run.path}; a page about it: deno task report --run ${run.path}`,
   );
   return 0;
 }
