@@ -14,7 +14,7 @@
 // 1        image       dy, the cotangent of h from outside               [N,H]
 // 2        image       c                                                 [N,H]
 // 3        image       gates: i, f, g, o                                 [N,4H]
-// 4        image       W_hh, each gate's part transposed                 [4,H,H]
+// 4        image       W_hh                                              [4H,H]
 // 5        image       dz[t+1], each gate's H rounded up to fours        [B,4,H]
 // 6        image       dz, for the step before                           [B,4,H]
 // 7        window      carry of t+1, from the block's first sequence     [.,H]
@@ -62,20 +62,20 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
   // llvmpipe runs a loop of no iterations up to its limit of 65,535: there is always one.
   for (var n = 0u; n < select(1u, H, j < step[0].w); n += 4u) {
     //# for q in GROUPS
-    let i$q = ($g * H + column + 32u * $q) * H + n;
-    let p$q = inside(w_at(i$q), n, H, H);
-    let q$q = inside(w_at(i$q + H), n, H, H);
-    let r$q = inside(w_at(i$q + 2u * H), n, H, H);
-    let s$q = inside(w_at(i$q + 3u * H), n, H, H);
+    let i$q = ($g * H + n) * H + column + 32u * $q;
+    let p$q = w_at(i$q);
+    let q$q = below(w_at(i$q + H), n + 1u, H, H);
+    let r$q = below(w_at(i$q + 2u * H), n + 2u, H, H);
+    let s$q = below(w_at(i$q + 3u * H), n + 3u, H, H);
     //# end
     //# for r in 8
     {
       let a = dz_later_at(((sequence + $r) * 4u + $g) * WIDTH + n);
       //# for q in GROUPS
-      dh$r$q += a.x * vec4f(p$q.x, q$q.x, r$q.x, s$q.x);
-      dh$r$q += a.y * vec4f(p$q.y, q$q.y, r$q.y, s$q.y);
-      dh$r$q += a.z * vec4f(p$q.z, q$q.z, r$q.z, s$q.z);
-      dh$r$q += a.w * vec4f(p$q.w, q$q.w, r$q.w, s$q.w);
+      dh$r$q += a.x * p$q;
+      dh$r$q += a.y * q$q;
+      dh$r$q += a.z * r$q;
+      dh$r$q += a.w * s$q;
       //# end
     }
     //# end

@@ -10,7 +10,7 @@
 // 0        uniform     [0].x: first packed row of the block at step t, .y: its sequences,
 //                      .z: 0xffffffff at the first step; [1].x: the block's first sequence
 // 1        image       xw                                                [N,4H]
-// 2        image       W_hh                                              [4H,H]
+// 2        image       W_hh, each gate's part transposed                 [4,H,H]
 // 3        image       b_hh (not read if BIAS = 0)                       [4H]
 // 4        image       h[t-1], rows of H rounded up to fours             [B,H]
 // 5        image       h[t], for the step after                          [B,H]
@@ -56,20 +56,20 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
   // llvmpipe runs a loop of no iterations up to its limit of 65,535: there is always one.
   for (var k = 0u; k < select(H, 1u, first); k += 4u) {
     //# for g in 4
-    let i$g = ($g * H + unit) * H + k;
-    let p$g = inside(w_at(i$g), k, H, H);
-    let q$g = inside(w_at(i$g + H), k, H, H);
-    let r$g = inside(w_at(i$g + 2u * H), k, H, H);
-    let s$g = inside(w_at(i$g + 3u * H), k, H, H);
+    let i$g = ($g * H + k) * H + unit;
+    let p$g = w_at(i$g);
+    let q$g = below(w_at(i$g + H), k + 1u, H, H);
+    let r$g = below(w_at(i$g + 2u * H), k + 2u, H, H);
+    let s$g = below(w_at(i$g + 3u * H), k + 3u, H, H);
     //# end
     //# for r in 8
     {
       let a = h_before_at((sequence + $r) * WIDTH + k);
       //# for g in 4
-      z$r$g += a.x * vec4f(p$g.x, q$g.x, r$g.x, s$g.x);
-      z$r$g += a.y * vec4f(p$g.y, q$g.y, r$g.y, s$g.y);
-      z$r$g += a.z * vec4f(p$g.z, q$g.z, r$g.z, s$g.z);
-      z$r$g += a.w * vec4f(p$g.w, q$g.w, r$g.w, s$g.w);
+      z$r$g += a.x * p$g;
+      z$r$g += a.y * q$g;
+      z$r$g += a.z * r$g;
+      z$r$g += a.w * s$g;
       //# end
     }
     //# end

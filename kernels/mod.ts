@@ -69,6 +69,7 @@ import softmax from "./softmax.wgsl" with { type: "text" };
 import take from "./take.wgsl" with { type: "text" };
 import takeBackward from "./take_backward.wgsl" with { type: "text" };
 import transpose from "./transpose.wgsl" with { type: "text" };
+import transposeImage from "./transpose_image.wgsl" with { type: "text" };
 import transposeColumns from "./transpose_columns.wgsl" with { type: "text" };
 
 const files: Readonly<Record<string, string>> = {
@@ -123,6 +124,7 @@ const files: Readonly<Record<string, string>> = {
   take_backward: takeBackward,
   transpose,
   transpose_columns: transposeColumns,
+  transpose_image: transposeImage,
 };
 
 /** How a kernel's text is expanded. */

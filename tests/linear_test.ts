@@ -26,6 +26,7 @@ for (
     [3, 17, 300],
     [2, 5, 1100],
     [130, 40, 12],
+    [2051, 3, 5],
   ]
 ) {
   deviceTest(`linear of [${M},${K}] by [${N},${K}] and its gradients`, async (device) => {

@@ -250,9 +250,11 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
       free.set(memory.bytes, list);
     },
     allocateImage(rows: number): Image {
-      // Sizes are rounded, as those of buffers.
+      // Sizes are rounded, as those of buffers; never to powers of two, as Mesa compiles a kernel anew
+      // for images of which others are such.
       const step = 2 ** Math.max(0, Math.floor(Math.log2(rows)) - 2);
-      const rounded = Math.ceil(rows / step) * step;
+      let rounded = Math.ceil(rows / step) * step;
+      while (Number.isInteger(Math.log2(rounded))) rounded += step;
       liveBytes += 4 * IMAGE_ROW * rounded;
       const found = freeImages.get(rounded)?.pop();
       if (found !== undefined) return found;

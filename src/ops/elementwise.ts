@@ -31,6 +31,9 @@ export function elementRows(x: Spec): { readonly rows: Dispatch["rows"]; readonl
   return size % 4 === 0 ? { rows: size / 4, N: 4 } : { rows: size, N: 1 };
 }
 
+/** Elements so few that software adapters take longer to make an image of them than to gather them. */
+const FEW = 16384;
+
 /**
  * A dispatch over all elements of a node's first output, four an invocation, whose bindings are its
  * rows, the inputs, and the output. N, the elements of a row, is among the constants.
@@ -45,9 +48,10 @@ export function elementwise(
   scalars: readonly number[] = [],
 ): Dispatch {
   const { rows, N } = elementRows(node.outputs[0]);
+  const images = straight && sizeOf(node.outputs[0].shape) > FEW;
   const input = (_: unknown, input: number): Binding => ({
     input,
-    access: straight && !scalars.includes(input) ? "image" : "read",
+    access: images && !scalars.includes(input) ? "image" : "read",
   });
   return {
     kernel,
@@ -59,6 +63,6 @@ export function elementwise(
     ],
     rows,
     grid: ({ rows }) => elementGrid(Math.ceil(rows * N / 4)),
-    images: straight,
+    images,
   };
 }

@@ -10,8 +10,8 @@ import {
   type Traced,
   traced,
 } from "../graph/graph.ts";
-import { elementGrid } from "./grid.ts";
 import { rowsOf } from "./rows.ts";
+import { transposed } from "./transpose.ts";
 import { chunking, lanesFor } from "./windows.ts";
 
 const moving: Binding = { iteration: true, access: "uniform" };
@@ -219,8 +219,8 @@ interface WeightOperands {
   readonly K: number;
 }
 
-/** Rows that a launch sums: llvmpipe ends loops after 65,535 rounds, of 4 rows each here. */
-const MOST_ROWS = 131072;
+/** Rows that a launch sums: few enough that x stays in a CPU's cache for all columns of dy. */
+const MOST_ROWS = 2048;
 
 /** The kernel of software adapters for dW. */
 function imageBackwardWeight({ dy, x, rows, dw, db, add, N, K }: WeightOperands): Dispatch {
@@ -323,13 +323,7 @@ function wideBackwardWeight(node: Node, target: Target): readonly Dispatch[] {
   const size = pieceOf(M, target);
   const turned = { scratch: "x transposed", size: K * M };
   return [
-    {
-      kernel: "transpose",
-      constants: { N: M, K, COUNT: M * K },
-      bindings: [{ input: 1, access: "read" }, { ...turned, access: "write" }],
-      rows: M * K,
-      grid: () => elementGrid(M * K),
-    },
+    transposed({ input: 1 }, turned, [1, M, K], target),
     ...firstsOf(N, size).flatMap((first) => {
       const db: Binding = {
         ...biasGradient(node, N),

@@ -13,7 +13,7 @@ import { add } from "./binary.ts";
 import { type Gathered, gatherRows } from "./gather_rows.ts";
 import { linear, weightGradients } from "./linear.ts";
 import { scale } from "./scale.ts";
-import { transpose, transposeGroups } from "./transpose.ts";
+import { transpose, transposed } from "./transpose.ts";
 import { blockWindowOf, chunking, lanesFor, windowRows } from "./windows.ts";
 
 /** Sequences that one launch of a kernel of software adapters takes: their cells fit a window. */
@@ -79,6 +79,9 @@ function tiledForward(packing: TracedPacking, H: number, { bias, cells }: Given)
   };
 }
 
+/** Where each gate's part of the recurrent weights is transposed, [4,H,H]. */
+const turned = (H: number): BufferReference => ({ scratch: "w transposed", size: 4 * H * H });
+
 /** The forward kernel of software adapters. */
 function imageForward(packing: TracedPacking, H: number, { bias, cells }: Given): Dispatch {
   return {
@@ -87,7 +90,7 @@ function imageForward(packing: TracedPacking, H: number, { bias, cells }: Given)
     bindings: [
       { iteration: true, access: "uniform" },
       { input: 0, access: "image" },
-      { input: 1, access: "image" },
+      { ...turned(H), access: "image" },
       { input: bias ?? 1, access: "image" },
       { ...stateOf(packing, "h", inFours(H), "before"), access: "image" },
       { ...stateOf(packing, "h", inFours(H), "now"), access: "image write" },
@@ -106,10 +109,15 @@ function imageForward(packing: TracedPacking, H: number, { bias, cells }: Given)
 
 const recurrence: Operation = {
   name: "lstm",
-  lower({ inputs, attributes }: Node, { straight }: Target): readonly Dispatch[] {
-    const H = inputs[1].shape[1];
-    const forward = straight && sequencesAtOnce(H) > 0 ? imageForward : tiledForward;
-    return [forward(inputs[0].packing!, H, attributes as Given)];
+  lower({ inputs, attributes }: Node, target: Target): readonly Dispatch[] {
+    const H = inputs[1].shape[1], packing = inputs[0].packing!;
+    if (!target.straight || sequencesAtOnce(H) === 0) {
+      return [tiledForward(packing, H, attributes as Given)];
+    }
+    return [
+      transposed({ input: 1 }, turned(H), [4, H, H], target),
+      imageForward(packing, H, attributes as Given),
+    ];
   },
   vjp(
     { inputs, outputs: [h, c, gates], attributes }: Node,
@@ -131,7 +139,7 @@ const recurrence: Operation = {
     };
     const [dz, dCells] = record(
       backward,
-      [dh, c, gates, transposeGroups(weight, 4), ...more],
+      [dh, c, gates, weight, ...more],
       places,
       [xw, { shape: [B, H], dtype: "f32" }],
     );
@@ -163,7 +171,7 @@ function tiledBackward(packing: TracedPacking, H: number, given: GivenBackward):
       { input: 2, access: "read" },
       { output: 1, access: "write" },
       { output: 0, access: "write" },
-      { input: 3, access: "read" },
+      { ...turned(H), access: "read" },
       ...optional(given),
     ],
     rows: { packing },
@@ -213,10 +221,15 @@ function optional({ later, cells }: GivenBackward): readonly Binding[] {
 
 const backward: Operation = {
   name: "lstm_backward",
-  lower({ inputs, attributes }: Node, { straight }: Target): readonly Dispatch[] {
-    const H = inputs[3].shape[1];
-    const form = straight && sequencesAtOnce(H) > 0 ? imageBackward : tiledBackward;
-    return [form(inputs[0].packing!, H, attributes as GivenBackward)];
+  lower({ inputs, attributes }: Node, target: Target): readonly Dispatch[] {
+    const H = inputs[3].shape[1], packing = inputs[0].packing!;
+    if (target.straight && sequencesAtOnce(H) > 0) {
+      return [imageBackward(packing, H, attributes as GivenBackward)];
+    }
+    return [
+      transposed({ input: 3 }, turned(H), [4, H, H], target),
+      tiledBackward(packing, H, attributes as GivenBackward),
+    ];
   },
 };
 

@@ -1,21 +1,39 @@
-import { sizeOf, type Tensor } from "../core/tensor.ts";
-import type { Dispatch } from "../graph/dispatch.ts";
-import { type Node, type Operation, record, type Traced, traced } from "../graph/graph.ts";
+import type { Tensor } from "../core/tensor.ts";
+import type { BufferReference, Dispatch } from "../graph/dispatch.ts";
+import {
+  type Node,
+  type Operation,
+  record,
+  type Target,
+  type Traced,
+  traced,
+} from "../graph/graph.ts";
 import { elementGrid } from "./grid.ts";
 import { reshape } from "./view.ts";
 
+/** A dispatch that transposes each of `groups` matrices [N,K]. */
+export function transposed(
+  x: BufferReference,
+  y: BufferReference,
+  [groups, N, K]: readonly [number, number, number],
+  { straight }: Target,
+): Dispatch {
+  const count = groups * N * K;
+  const inFours = straight && N % 4 === 0 && K % 4 === 0;
+  return {
+    kernel: inFours ? "transpose_image" : "transpose",
+    constants: { N, K, COUNT: count },
+    bindings: [{ ...x, access: inFours ? "image" : "read" }, { ...y, access: "write" }],
+    rows: count,
+    grid: () => elementGrid(inFours ? count / 16 : count),
+  };
+}
+
 const operation: Operation = {
   name: "transpose",
-  lower(node: Node): readonly Dispatch[] {
-    const [, K, N] = node.outputs[0].shape;
-    const count = sizeOf(node.outputs[0].shape);
-    return [{
-      kernel: "transpose",
-      constants: { N, K, COUNT: count },
-      bindings: [{ input: 0, access: "read" }, { output: 0, access: "write" }],
-      rows: count,
-      grid: () => elementGrid(count),
-    }];
+  lower(node: Node, target: Target): readonly Dispatch[] {
+    const [groups, K, N] = node.outputs[0].shape;
+    return [transposed({ input: 0 }, { output: 0 }, [groups, N, K], target)];
   },
   vjp({ inputs: [x], outputs: [y] }: Node, [dy]: readonly (Traced | undefined)[]) {
     if (dy === undefined) return [];
