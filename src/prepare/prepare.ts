@@ -353,6 +353,8 @@ async function detectStays(
 ): Promise<DetectedStays> {
   const detector = stayDetector(rules);
   let done = 0;
+  // The first one comes when all are sorted.
+  progress.fixes(done, total);
   const sql = 'SELECT "user", t, lat, lon, row FROM fixes ORDER BY "user", t, row';
   for await (const columns of database.stream(sql)) {
     const [user, time, lat, lon, row] = columns as readonly (readonly number[])[];
