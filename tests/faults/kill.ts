@@ -1,28 +1,31 @@
 /**
- * Kills trainings at random moments with SIGKILL, resumes them until they end, and compares their
- * weights, scores and metrics with those of a training that nobody killed. The configuration is that of
- * a small next-location model, or a given one; it should train in seconds with many checkpoints.
+ * Kills trainings with SIGKILL, each until it has gone on from a checkpoint twice, at random moments
+ * and while checkpoints are written, and compares their weights, scores and metrics with those of a
+ * training that nobody killed. The configuration is that of a small next-location model, or a given
+ * one; it should train in seconds with many checkpoints.
  *
  *     deno run -A tests/faults/kill.ts [trainings] [seed] [CONFIG.yaml]
  *
  * @module
  */
 import { randomKey, uniform } from "../../src/core/random.ts";
+import { writeTown } from "../commands.ts";
 
 const [count = 50, seed = 1] = Deno.args.slice(0, 2).map(Number);
+const given = Deno.args[2];
 const folder = await Deno.makeTempDir({ prefix: "gatewise_kill_" });
 const config = `${folder}/config.yaml`;
 // Small, and with a checkpoint after every second step, so that many kills fall into writing one.
-await Deno.writeTextFile(
-  config,
-  Deno.args[2] !== undefined
-    ? await Deno.readTextFile(Deno.args[2])
-    : `training: {batch_size: 256, print_step: 3, checkpoint_step: 2}
+const small = `training: {batch_size: 8, print_step: 3, checkpoint_step: 2}
 embedding: {base_emb_size: 8}
 model: {lstm_hidden_size: 16, lstm_num_layers: 1}
-optimiser: {max_epoch: 2}
-`,
-);
+optimiser: {max_epoch: 4}
+`;
+await Deno.writeTextFile(config, given === undefined ? small : await Deno.readTextFile(given));
+const data = given === undefined ? ["--data", await writeTown(folder)] : [];
+/** Times that a training goes on from a checkpoint and is killed, and kills at most. */
+const RESUMED = 2;
+const MOST_KILLS = 12;
 const train = ["run", "--no-prompt", "--allow-read", "--allow-write", "src/cli/train.ts"];
 const environment = { XDG_RUNTIME_DIR: "/tmp" };
 
@@ -40,26 +43,37 @@ async function finish(child: Deno.ChildProcess): Promise<{ code: number; text: s
   return { code, text: new TextDecoder().decode(stderr) };
 }
 
-/** Kills a process after so long, and if a run is given, as soon as it then writes a checkpoint. */
-function killAfter(child: Deno.ChildProcess, milliseconds: number, run?: string): () => void {
+/** Whether a promise is not settled after so long. */
+async function lasts(promise: Promise<unknown>, milliseconds: number): Promise<boolean> {
+  const { promise: time, resolve } = Promise.withResolvers<boolean>();
+  const timer = setTimeout(() => resolve(true), milliseconds);
+  const long = await Promise.race([time, promise.then(() => false)]);
+  clearTimeout(timer);
+  return long;
+}
+
+/** Kills a training after so long. */
+async function killAfter(child: Deno.ChildProcess, milliseconds: number): Promise<void> {
+  if (await lasts(child.status, milliseconds)) child.kill("SIGKILL");
+}
+
+/** Kills a training while it writes its nth checkpoint. */
+async function killWriting(child: Deno.ChildProcess, run: string, nth: number): Promise<void> {
   let watcher: Deno.FsWatcher | undefined;
-  const timer = setTimeout(async () => {
-    if (run === undefined) return child.kill("SIGKILL");
+  while (watcher === undefined) {
+    if (!await lasts(child.status, 2)) return;
     try {
       watcher = Deno.watchFs(`${run}/checkpoints`);
-    } catch {
-      return child.kill("SIGKILL"); // There is no such folder yet.
-    }
-    for await (const { paths } of watcher) {
-      if (paths.some((path) => path.endsWith(".partial"))) return child.kill("SIGKILL");
-    }
-  }, milliseconds);
-  return () => {
-    clearTimeout(timer);
-    try {
-      watcher?.close();
-    } catch { /* The loop's end has closed it. */ }
-  };
+    } catch { /* It is not there yet. */ }
+  }
+  child.status.then(() => watcher.close()).catch(() => {});
+  const seen = new Set<string>();
+  for await (const { paths } of watcher) {
+    for (const path of paths) if (path.endsWith(".partial")) seen.add(path);
+    if (seen.size < nth) continue;
+    child.kill("SIGKILL");
+    return;
+  }
 }
 
 /** What must not differ: everything but the time it took. */
@@ -78,7 +92,7 @@ async function outcome(run: string): Promise<string> {
 /** Trains without an end before its end; gives the seconds it took. */
 async function trainWhole(run: string): Promise<number> {
   const started = performance.now();
-  const { code, text } = await finish(start("--config", config, "--out", run));
+  const { code, text } = await finish(start("--config", config, ...data, "--out", run));
   if (code !== 0) throw new Error(text);
   return (performance.now() - started) / 1000;
 }
@@ -89,41 +103,47 @@ await trainWhole(`${folder}/first`);
 const seconds = await trainWhole(whole);
 const expected = await outcome(whole);
 if (await outcome(`${folder}/first`) !== expected) throw new Error("two trainings differ");
-let same = 0, kills = 0, partial = 0, tooEarly = 0;
-const draws = uniform(randomKey(seed), count * 100);
+let same = 0, kills = 0, resumed = 0, partial = 0;
+const draws = uniform(randomKey(seed), count * 2 * MOST_KILLS);
 let draw = 0;
 for (let i = 0; i < count; i++) {
   const run = `${folder}/run_${i}`;
-  let made = false;
+  let [made, goneOn] = [false, 0];
   for (let attempt = 0;; attempt++) {
-    const child = made ? start("--resume", run) : start("--config", config, "--out", run);
-    // After four kills it may end, so that every training comes to one.
-    const stop = attempt < 4
-      ? killAfter(child, 1000 * seconds * 1.1 * draws[draw++], attempt % 2 === 0 ? undefined : run)
-      : () => {};
-    const { code, text } = await finish(child);
-    stop();
-    if (code === 0) break;
+    const child = made ? start("--resume", run) : start("--config", config, ...data, "--out", run);
+    const end = finish(child);
+    const [when, which] = [draws[draw++], draws[draw++]];
+    if (goneOn < RESUMED && attempt < MOST_KILLS) {
+      if (which < 0.5) await killAfter(child, 1000 * seconds * 1.1 * when);
+      else await killWriting(child, run, 1 + Math.floor(10 * when));
+    }
+    const { code, text } = await end;
+    if (made) goneOn++;
+    if (code === 0 && (goneOn > 0 || attempt >= MOST_KILLS)) break;
+    if (code === 0) {
+      // It ended before it was to be killed: another one.
+      await Deno.remove(run, { recursive: true });
+      continue;
+    }
     if (code !== 137) throw new Error(`run ${i}, attempt ${attempt}: exit ${code}: ${text}`);
     kills++;
     const names = await Array.fromAsync(Deno.readDir(`${run}/checkpoints`)).catch(() => []);
     if (names.some(({ name }) => name.endsWith(".partial"))) partial++;
     made = names.some(({ name }) => name.endsWith(".safetensors"));
-    if (!made) {
-      tooEarly++;
-      await Deno.remove(run, { recursive: true }).catch(() => {});
-    }
+    if (!made) await Deno.remove(run, { recursive: true }).catch(() => {});
   }
+  if (goneOn > 0) resumed++;
   if (await outcome(run) === expected) same++;
   else console.log(`run ${i} differs: ${run}`);
-  console.log(`${i + 1}/${count}: ${same} the same; ${kills} kills`);
+  console.log(`${i + 1}/${count}: ${same} the same, ${resumed} resumed; ${kills} kills`);
 }
 console.log(
   `${count} trainings of ${
     seconds.toFixed(1)
   } s: ${same} ended with the same weights, scores and ` +
     `metrics as the one that nobody killed; ${kills} kills, ${partial} of them while a checkpoint ` +
-    `was written, ${tooEarly} before the first checkpoint (trained anew)`,
+    `was written; ${resumed} trainings went on from a checkpoint, the others were killed before ` +
+    "their first one and trained anew",
 );
 if (same === count) await Deno.remove(folder, { recursive: true });
 Deno.exit(same === count ? 0 : 1);
