@@ -27,7 +27,7 @@ const SCALES: Readonly<Record<TimeScale, number>> = { short: 5, medium: 16, long
 /** Features of a step. */
 const FEATURES = 9;
 /** Share of its period in which a wave rises, where it is its class's scale; else it falls so long. */
-const RISE = 0.75;
+const RISE = 0.9;
 
 /** A wave from -1 to 1 and back at a phase from 0 to 1, rising for the given share of its period. */
 function wave(phase: number, rise: number): number {
