@@ -16,6 +16,8 @@ import {
   compareStacked,
   compareStackedSteps,
 } from "./golden_sequences.ts";
+import { compareLstm } from "./golden_lstm.ts";
+import { readLstmGoldens } from "./reference/golden.ts";
 import { maxAbs, relativeError } from "./reference/compare.ts";
 
 /** The largest relative error; where a floor counts, relative to that. */
@@ -43,6 +45,18 @@ for (const [column, kernels] of kernelForms.entries()) {
     ["sequence ensemble, regression: ", await compareEnsemble(device, "regression")],
     ["sequence ensemble, Adam: ", await compareEnsembleSteps(device)],
   );
+  for (const golden of await readLstmGoldens()) {
+    const worst = new Map<string, Comparison>();
+    for (const comparison of await compareLstm(device, golden)) {
+      const { what } = comparison;
+      const group = what.startsWith("grad") ? "worst gradient" : "worst of y, h_n, c_n";
+      const before = worst.get(group);
+      if (before === undefined || errorOf(comparison) > errorOf(before)) {
+        worst.set(group, { ...comparison, what: group });
+      }
+    }
+    parts.push([`torch.nn.LSTM ${golden.name}: `, [...worst.values()]]);
+  }
   for (const [part, comparisons] of parts) {
     for (const comparison of comparisons) {
       const row = errors.get(part + comparison.what) ?? [];

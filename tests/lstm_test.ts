@@ -3,12 +3,7 @@ import { pack, packed, packedRows } from "../src/core/packing.ts";
 import { normal, randomKey } from "../src/core/random.ts";
 import { type HostTensor, type Tensor, tensor } from "../src/core/tensor.ts";
 import type { Traced } from "../src/graph/graph.ts";
-import {
-  lstmFromTorch,
-  type LstmLayer,
-  lstmLayers,
-  type LstmLayersResult,
-} from "../src/nn/lstm_layers.ts";
+import { lstmFromTorch, lstmLayers } from "../src/nn/lstm_layers.ts";
 import { add, mul } from "../src/ops/binary.ts";
 import { dropout } from "../src/ops/dropout.ts";
 import { valueAndGrad } from "../src/ops/gradient.ts";
@@ -19,6 +14,7 @@ import { sum } from "../src/ops/sum.ts";
 import { compile, run } from "../src/plan/compile.ts";
 import { read } from "../src/plan/device_tensor.ts";
 import { deviceTest } from "./adapter.ts";
+import { compareLstm, stateAt } from "./golden_lstm.ts";
 import { assertClose } from "./reference/compare.ts";
 import { readLstmGoldens } from "./reference/golden.ts";
 import * as oracle from "./reference/lstm.ts";
@@ -92,89 +88,18 @@ for (
   );
 }
 
-/** The rows of one layer and direction, [B,.], of states [D L,B,.]. */
-function stateAt({ data, shape: [, B, width] }: HostTensor, layer: number): HostTensor {
-  return tensor(data.slice(layer * B * width, (layer + 1) * B * width), [B, width]);
-}
-
-const pytorchNames = {
-  weightIh: "weight_ih",
-  weightHh: "weight_hh",
-  biasIh: "bias_ih",
-  biasHh: "bias_hh",
-  weightHr: "weight_hr",
-} as const;
-
 const goldens = await readLstmGoldens();
 for (const golden of goldens) {
   deviceTest(`lstm layers are torch.nn.LSTM: ${golden.name}`, async (device) => {
-    const { I, L, D, P, packing, weights, h0, c0, dhN, dcN } = golden;
-    const suffixes = Array.from(
-      { length: L },
-      (_, l) => D === 2 ? [`l${l}`, `l${l}_reverse`] : [`l${l}`],
-    );
-    const layers = lstmFromTorch(weights);
-    assertEquals(layers.length, L);
-    const states = (h: HostTensor, c: HostTensor): readonly LstmState[] =>
-      suffixes.flat().map((_, i) => ({ h: stateAt(h, i), c: stateAt(c, i) }));
-    type Params = {
-      readonly x: Tensor;
-      readonly layers: readonly LstmLayer[];
-      /** Empty for zeros. */
-      readonly initial: readonly LstmState[];
-    };
-    const params: Params = {
-      x: packed(packing, golden.x.data, [I]),
-      layers,
-      initial: h0 === undefined ? [] : states(h0, c0!),
-    };
-    // The output's cotangent alone, then the final states' too.
-    for (const kind of ["grad", "grad_state"] as const) {
-      const weighted = (
-        { x, layers, initial }: Params,
-        dy: Tensor,
-        given: readonly LstmState[],
-      ): readonly [Tensor, LstmLayersResult] => {
-        const result = lstmLayers(x, layers, {
-          initial: initial.length === 0 ? undefined : initial,
-        });
-        const parts = kind === "grad" ? [] : result.final.flatMap(({ h, c }, i) => [
-          sum(mul(h, given[i].h)),
-          sum(mul(c, given[i].c)),
-        ]);
-        return [parts.reduce(add, sum(mul(result.output, dy))), result];
-      };
-      const [[, { output, final }], gradients] = await read(
-        run(device, valueAndGrad(weighted, { hasAux: true }))(
-          params,
-          packed(packing, golden.dy.data, [D * P]),
-          states(dhN, dcN),
-        ),
-      );
-      assertEquals(output.shape, golden.y.shape);
-      assertClose(output.data, golden.y.data, 1e-5, "y");
-      final.forEach(({ h, c }, i) => {
-        assertClose(h.data, stateAt(golden.hN, i).data, 1e-5, `h_n ${i}`);
-        assertClose(c.data, stateAt(golden.cN, i).data, 1e-5, `c_n ${i}`);
-      });
-      const named: Record<string, ArrayLike<number>> = { x: gradients.x.data };
-      gradients.layers.flat().forEach((layer, i) => {
-        for (const [ours, theirs] of Object.entries(pytorchNames)) {
-          const gradient = (layer as Record<string, HostTensor | undefined>)[ours];
-          if (gradient !== undefined) named[`${theirs}_${suffixes.flat()[i]}`] = gradient.data;
-        }
-      });
-      if (gradients.initial.length > 0) {
-        for (const [key, name] of [["h", "h0"], ["c", "c0"]] as const) {
-          named[name] = gradients.initial.flatMap((state) => [...state[key].data]);
-        }
-      }
-      let pieces = 0;
-      golden.checkGradients(kind, named, (actual, expected, what) => {
-        pieces++;
-        assertClose(actual, expected, 1e-4, what);
-      });
-      assert(pieces >= Object.keys(named).length - (kind === "grad" ? 0 : 2 * L));
+    const { L, D, weights, h0 } = golden;
+    assertEquals(lstmFromTorch(weights).length, L);
+    const comparisons = await compareLstm(device, golden);
+    // Of each kind y, both final states and x; of each weight and initial state a piece at least.
+    const states = h0 === undefined ? 0 : 2;
+    const outputs = 2 * (1 + 2 * D * L), gradients = 2 * (1 + weights.size + states);
+    assert(comparisons.length >= outputs + gradients - 2 * L, `${comparisons.length}`);
+    for (const { actual, expected, tolerance, what } of comparisons) {
+      assertClose(actual, expected, tolerance, what);
     }
   });
 }
