@@ -28,7 +28,10 @@ async function main({ cases, seed, reader = "" }: Options<typeof command>): Prom
   for (const [index, { name }] of readers.entries()) {
     if (!name.includes(reader)) continue;
     console.error(`${name} ...`);
-    trials.push({ name, ...await tryApart({ module, index, cases, seed: start }) });
+    const trial = { name, ...await tryApart({ module, index, cases, seed: start }) };
+    trials.push(trial);
+    const { crashes, hangs } = trial;
+    console.error(`  ${trial.cases} cases, ${crashes.length} crashes, ${hangs.length} hangs`);
   }
   console.log(formatTable(trials));
   const problems = trials.flatMap(({ name, crashes, hangs }) =>
