@@ -125,6 +125,8 @@ for (let i = 0; i < count; i++) {
       await Deno.remove(run, { recursive: true });
       continue;
     }
+    // Killed between its last file and its end.
+    if (made && text.includes("this run is finished")) break;
     if (code !== 137) throw new Error(`run ${i}, attempt ${attempt}: exit ${code}: ${text}`);
     kills++;
     const names = await Array.fromAsync(Deno.readDir(`${run}/checkpoints`)).catch(() => []);
