@@ -4,15 +4,15 @@
 //
 // binding  access      what                                                     shape
 // 0        uniform     .x: rows M
-// 1        uniform     .x: N, .y: K
+// 1        uniform     .x: N, .y: K, .z: first column n of this launch, .w: its columns
 // 2        image       x                                                        [M,K]
-// 3        image       W                                                        [N,K]
+// 3        image       W, from the first column's row on                        [.,K]
 // 4        image       b (not read if BIAS = 0)                                 [N]
 // 5        rows        y                                                        [M,N]
 //
 // An invocation computes 4 neighbouring columns in each of GROUPS groups, of ROWS rows.
 // FOURS_N and FOURS_K are 4 if N and K are multiples of 4, else 1.
-// Workgroups: (ceil(N / (32 GROUPS)), ceil(M / ROWS)).
+// Workgroups: (ceil(columns / (32 GROUPS)), ceil(M / ROWS)).
 
 @group(0) @binding(0) var<uniform> rows: vec4u;
 @group(0) @binding(1) var<uniform> sizes: vec4u;
@@ -54,13 +54,13 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
   }
   //# for g in GROUPS
   {
-    let n = column + 32u * $g;
-    if (n < N) {
+    let n = sizes.z + column + 32u * $g;
+    if (column + 32u * $g < sizes.w) {
       var bias = vec4f(0.0);
       //# if BIAS
       bias = b_at(n);
       //# end
-      let columns = min(4u, N - n);
+      let columns = min(4u, sizes.w - column - 32u * $g);
       //# for r in ROWS
       if (m + $r < rows.x) {
         y_set((m + $r) * N + n, y$r$g + bias, columns);

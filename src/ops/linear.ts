@@ -55,6 +55,12 @@ function multiple(most: number, step: number): number {
   return Math.max(step, Math.floor(most / step) * step);
 }
 
+/** Elements of a matrix from which it is worth its memory to copy no more than pieces of it. */
+const WIDE = 2 ** 21;
+
+const firstsOf = (N: number, size: number): readonly number[] =>
+  Array.from({ length: Math.ceil(N / size) }, (_, i) => i * size);
+
 /** Groups of 32 columns that a workgroup of the kernels of software adapters computes. */
 const groupsOf = (columns: number): number => Math.min(4, Math.ceil(columns / 32));
 
@@ -80,23 +86,28 @@ interface ForwardOperands {
   readonly K: number;
 }
 
-/** The forward kernel of software adapters. */
-function imageForward({ x, rows, w, b, y, N, K }: ForwardOperands): Dispatch {
+/** The forward kernel of software adapters; large W in pieces, as the image of each is a copy. */
+function imageForward({ x, rows, w, b, y, N, K }: ForwardOperands): readonly Dispatch[] {
   const ROWS = rowsAtOnce(rows), GROUPS = groupsOf(N);
-  return {
-    kernel: "linear_image",
-    constants: { ...fours(N, K), ROWS, GROUPS, BIAS: b === undefined ? 0 : 1 },
-    bindings: [
-      { extent: rows, access: "uniform" },
-      { values: [N, K, 0, 0], access: "uniform" },
-      { ...x, access: "image" },
-      { ...w, access: "image" },
-      { ...(b ?? w), access: "image" },
-      { ...y, access: "write" },
-    ],
-    rows,
-    grid: ({ rows }) => [Math.ceil(N / (32 * GROUPS)), Math.ceil(rows / ROWS), 1],
-  };
+  const most = N * K > WIDE ? multiple(WIDE / 2 / K, 64) : N;
+  return firstsOf(N, most).map((first) => {
+    const count = Math.min(most, N - first);
+    const piece = { ...w, ...(most < N ? { window: { offset: first * K, size: count * K } } : {}) };
+    return {
+      kernel: "linear_image",
+      constants: { ...fours(N, K), ROWS, GROUPS, BIAS: b === undefined ? 0 : 1 },
+      bindings: [
+        { extent: rows, access: "uniform" },
+        { values: [N, K, first, count], access: "uniform" },
+        { ...x, access: "image" },
+        { ...piece, access: "image" },
+        { ...(b ?? piece), access: "image" },
+        { ...y, access: "write" },
+      ],
+      rows,
+      grid: ({ rows }) => [Math.ceil(count / (32 * GROUPS)), Math.ceil(rows / ROWS), 1],
+    };
+  });
 }
 
 function lower(node: Node, { straight }: Target): readonly Dispatch[] {
@@ -105,7 +116,7 @@ function lower(node: Node, { straight }: Target): readonly Dispatch[] {
   if (!straight) return [tiledForward(node)];
   const b = node.inputs.length > 2 ? { input: 2 } : undefined;
   const operands = { x: { input: 0 }, rows: rowsOf(x), w: { input: 1 }, b, y: { output: 0 }, N, K };
-  return [imageForward(operands)];
+  return imageForward(operands);
 }
 
 function vjp(node: Node, [dy]: readonly (Traced | undefined)[]): readonly (Traced | undefined)[] {
@@ -250,16 +261,13 @@ function pieceOf(M: number, { maxBindingBytes }: Target): number {
   return Math.min(4096, multiple(maxBindingBytes / 4 / M, 64));
 }
 
-/** Elements of a dy from which it is worth its memory to copy no more than pieces of it. */
-const WIDE = 2 ** 21;
-
 /** Whether dy has few rows of many columns, as a large vocabulary's. */
 function isWide({ inputs: [dy] }: Node): boolean {
   const [M, N] = dy.shape;
   return dy.packing === undefined && M > 0 && M <= 1024 && M * N > WIDE;
 }
 
-/** Some columns of dy, transposed [C,M] so that windows of their rows are whole, and their sums. */
+/** Some columns of dy, transposed [C,M], and their sums. */
 function transposedPiece(
   M: number,
   N: number,
@@ -286,9 +294,6 @@ function transposedPiece(
     },
   };
 }
-
-const firstsOf = (N: number, size: number): readonly number[] =>
-  Array.from({ length: Math.ceil(N / size) }, (_, i) => i * size);
 
 /** dx of a wide dy: as `dyᵀᵀ W`, a sum over the transposed rows, piece by piece. */
 function wideBackwardInput(node: Node, target: Target): readonly Dispatch[] {
@@ -332,7 +337,7 @@ function wideBackwardWeight(node: Node, target: Target): readonly Dispatch[] {
       const { count, piece, dispatch } = transposedPiece(M, N, first, size, db);
       return [
         dispatch,
-        imageForward({
+        ...imageForward({
           x: piece,
           rows: count,
           w: turned,

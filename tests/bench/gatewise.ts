@@ -263,14 +263,19 @@ async function warmUp(session: Session, work: Work): Promise<void> {
 async function serve(): Promise<void> {
   const device = await openDevice();
   let session: Session | undefined;
+  let limited: Device | undefined;
   const answer = async (request: Request): Promise<Ready | Ran | Skip> => {
     if (request.do === "setup") {
       session?.[Symbol.dispose]();
       session = undefined;
       const { work } = request;
+      limited?.[Symbol.dispose]();
+      limited = work.kind !== "lstm" && work.defaultLimits
+        ? await openDevice({ limits: "default" })
+        : undefined;
       const opened = work.kind === "lstm"
         ? lstmSession(device, work)
-        : sessions[work.kind](device, work);
+        : sessions[work.kind](limited ?? device, work);
       await warmUp(opened, work);
       session = opened;
       return {

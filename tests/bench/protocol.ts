@@ -22,6 +22,8 @@ interface Batches {
   /** File of the batches: {@linkcode BenchSample}s in a list of lists. */
   readonly batches: string;
   readonly B: number;
+  /** Within the buffer sizes that WebGPU promises on every adapter. */
+  readonly defaultLimits?: boolean;
 }
 
 /** A unit is one batch: a training step, an evaluation with its loss, a prediction (B = 1). */

@@ -190,7 +190,7 @@ export async function prepareItem(
   const flop = passes * modelFlop(sizes, chosen.length * B, visits);
   return {
     item,
-    work: { kind, model: sizes, batches: path, B },
+    work: { kind, model: sizes, batches: path, B, defaultLimits: V !== undefined },
     cycle: units,
     tokens: visits / units,
     gflop: flop / units / 1e9,
