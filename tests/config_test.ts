@@ -163,7 +163,7 @@ Deno.test("errors name the file, the key and what is allowed", () => {
   );
   assertEquals(
     refusal("model: {networkName: mhsa}"),
-    'run.yaml: model.networkName is "mhsa"; allowed: lstm or next_location',
+    'run.yaml: model.networkName is "mhsa"; allowed: lstm or next_location or sequence_ensemble or stacked_lstm or sequence_classifier',
   );
   assertEquals(
     refusal("training: {if_embed_poi: true}"),
