@@ -405,6 +405,39 @@ gpuTest("Ctrl-C saves and says how to go on; going on gives the same files", asy
   }
 });
 
+gpuTest("a training that is killed goes on to the same files", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "gatewise_" });
+  try {
+    const file = `${folder}/tiny.yaml`;
+    const training = "batch_size: 8, print_step: 5, checkpoint_step: 2";
+    await Deno.writeTextFile(file, tinyConfig({ training }));
+    const args = ["--config", file, "--data", await writeTown(folder), "--out"];
+    const whole = await task("train", [...args, `${folder}/whole`]);
+    assertEquals(whole.code, 0, whole.err);
+    const run = `${folder}/run`;
+    const child = startTraining([...args, run]);
+    // tests/faults/kill.ts tries many more moments.
+    const third = `${run}/checkpoints/step_00000006.safetensors`;
+    while (!await Deno.stat(third).then(() => true, () => false)) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    child.kill("SIGKILL");
+    await child.stderr.cancel();
+    assertEquals((await child.status).signal, "SIGKILL");
+    const resumed = await task("train", ["--resume", run]);
+    assertEquals(resumed.code, 0, resumed.err);
+    assertMatch(resumed.err, /goes on from step \d+\n/);
+    assertEquals(
+      await Deno.readFile(`${run}/best.safetensors`),
+      await Deno.readFile(`${folder}/whole/best.safetensors`),
+    );
+    const left = await Array.fromAsync(Deno.readDir(`${run}/checkpoints`));
+    assertEquals(left.filter(({ name }) => name.endsWith(".partial")), []);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
 gpuTest("Ctrl-C twice ends training at once", async () => {
   const folder = await Deno.makeTempDir({ prefix: "gatewise_" });
   try {
