@@ -46,10 +46,11 @@ async function checkAdapter(): Promise<Count> {
 
 /** Runs the tests and reads the total at the end: `ok | 12 passed (3 steps) | 0 failed (2s)`. */
 async function runTests(args: readonly string[]): Promise<Count> {
-  // Tests write to temporary folders, run the commands and open a report in a browser.
+  // Tests write to temporary folders, run the commands, load DuckDB and open a report in a browser.
   const programs = ["deno", findBrowser() ?? []].flat().join(",");
-  const permissions = ["--allow-read", "--allow-write", "--allow-env", `--allow-run=${programs}`];
-  const { success, signal, output } = await deno(["test", "--doc", ...permissions, ...args]);
+  const permissions = ["--allow-read", "--allow-write", "--allow-env", "--allow-ffi"];
+  const run = `--allow-run=${programs}`;
+  const { success, signal, output } = await deno(["test", "--doc", ...permissions, run, ...args]);
   // deno-lint-ignore no-control-regex -- the colours of a terminal
   const plain = output.replace(/\x1b\[[0-9;]*m/g, "");
   const totals = [...plain.matchAll(/^(ok|FAILED) \| (\d+) passed.*?\| (\d+) failed/gm)];
