@@ -57,7 +57,7 @@ const command = {
       meaning: "all, none, or some of pytorch,jax-wasm,jax-webgpu,tfjs-wasm,tfjs-webgpu",
     },
     only: { type: "text", value: "PART,...", meaning: `some of ${PARTS.join(",")}` },
-    rounds: { type: "whole", min: 1, max: 100, meaning: "rounds; default 5, with --quick 2" },
+    rounds: { type: "whole", min: 1, max: 100, meaning: "rounds; default 3, with --quick 2" },
     quick: { type: "flag", meaning: "a small part of the work, in about a minute" },
     json: { type: "text", value: "FILE", meaning: "write everything that was measured to a file" },
   },
@@ -453,7 +453,7 @@ async function main(options: Options<typeof command>): Promise<void> {
   const peers = parsePeers(options.peers);
   const limits: Limits = quick
     ? { rounds: options.rounds ?? 2, roundMs: 300, budgetMs: 3000 }
-    : { rounds: options.rounds ?? 5, roundMs: 800, budgetMs: 15_000 };
+    : { rounds: options.rounds ?? 3, roundMs: 800, budgetMs: 15_000 };
   const loaded = await loadData(withOverrides(defaultConfig, { data }), ["train"]);
   const { totalLocNum: V, totalUserNum: U } = loaded.config;
   const model = { V, U, embedding: 32, hidden: 128, layers: 2, lstmDropout: 0.2, fcDropout: 0.2 };
