@@ -11,7 +11,7 @@ export const command = {
   meaning: "Text by a trained model, character by character as it comes.",
   options: {
     ...weightsOptions,
-    prompt: { type: "text", default: "\n", meaning: "what the text begins with" },
+    prompt: { type: "text", meaning: "what the text begins with; default a new line" },
     length: { type: "whole", min: 1, default: 500, meaning: "characters to add" },
     temperature: {
       type: "number",
@@ -30,7 +30,7 @@ export const command = {
 } as const satisfies Command;
 
 async function main(options: Options<typeof command>): Promise<void> {
-  const { prompt, length, temperature, "top-k": topK, seed } = options;
+  const { prompt = "\n", length, temperature, "top-k": topK, seed } = options;
   const { task, config, weights: file } = await weightsSource(options);
   if (task.generate === undefined) {
     const able = tasks.filter(({ generate }) => generate !== undefined).map(({ name }) => name);
@@ -41,7 +41,12 @@ async function main(options: Options<typeof command>): Promise<void> {
   const pieces = task.generate(device, config, weights, {
     ...{ prompt, length, temperature, topK, seed },
   });
-  for await (const piece of pieces) write(piece);
+  // With the first piece, since a prompt may be refused.
+  let before = options.prompt ?? "";
+  for await (const piece of pieces) {
+    write(before + piece);
+    before = "";
+  }
   write("\n");
 }
 
