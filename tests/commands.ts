@@ -80,3 +80,21 @@ export async function filesBelow(folder: string): Promise<Readonly<Record<string
   await walk("");
   return files;
 }
+
+const adapter = await navigator.gpu?.requestAdapter();
+
+/** A test of what needs an adapter: skipped without one, and its name says so. */
+export function gpuTest(name: string, test: () => Promise<void>): void {
+  if (adapter) Deno.test(name, test);
+  else Deno.test.ignore(`${name}: skipped, no WebGPU adapter`, () => {});
+}
+
+/** Runs a test with a folder of its own. */
+export async function inFolder(test: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir({ prefix: "gatewise_" });
+  try {
+    await test(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}

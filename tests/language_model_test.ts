@@ -13,14 +13,7 @@ import { type StackedLstmRunConfig, stackedLstmTask } from "../src/tasks/stacked
 import { type Checkpoint, decodeCheckpoint, encodeCheckpoint } from "../src/train/checkpoint.ts";
 import { defaultsOf } from "../src/train/config.ts";
 import { fit, type FitResult, optimizerOf } from "../src/train/fit.ts";
-import { task } from "./commands.ts";
-
-const adapter = await navigator.gpu?.requestAdapter();
-
-function gpuTest(name: string, test: () => Promise<void>): void {
-  if (adapter) Deno.test(name, test);
-  else Deno.test.ignore(`${name}: skipped, no WebGPU adapter`, () => {});
-}
+import { gpuTest, inFolder, task } from "./commands.ts";
 
 /** The same few words over and over, so that a small model learns them. */
 const TEXT = Array.from(
@@ -39,20 +32,19 @@ const tiny = {
 };
 const settings = Object.entries(tiny).flatMap(([key, value]) => ["--set", `${key}=${value}`]);
 
-async function inFolder(test: (folder: string, text: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir({ prefix: "gatewise_" });
-  try {
-    await Deno.writeTextFile(`${folder}/words.txt`, TEXT);
-    await test(folder, `${folder}/words.txt`);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
+/** With a folder and a file of the text in it. */
+async function withText(test: (folder: string, text: string) => Promise<void>): Promise<void> {
+  await inFolder(async (folder) => {
+    const text = `${folder}/words.txt`;
+    await Deno.writeTextFile(text, TEXT);
+    await test(folder, text);
+  });
 }
 
 gpuTest(
   "a language model trains, is judged, predicts and goes on with a text",
   () =>
-    inFolder(async (folder, text) => {
+    withText(async (folder, text) => {
       const run = `${folder}/run`;
       const args = ["--model", "stacked-lstm", "--data", text, "--out", run, "--epochs", "3"];
       const trained = await task("train", [...args, ...settings, "--json"]);
@@ -106,7 +98,7 @@ gpuTest(
 gpuTest(
   "texts that cannot be trained on are answered with one line",
   () =>
-    inFolder(async (folder, text) => {
+    withText(async (folder, text) => {
       const short = `${folder}/short.txt`,
         other = `${folder}/latin1.txt`,
         empty = `${folder}/e.txt`;
@@ -148,7 +140,7 @@ function comparable({ weights, epochs, test }: FitResult<unknown>): unknown {
 gpuTest(
   "a training that carries a state goes on to the same bits",
   () =>
-    inFolder(async (_, text) => {
+    withText(async (_, text) => {
       const base: StackedLstmRunConfig = {
         ...defaultsOf<StackedLstmRunConfig>(stackedLstmTask),
         ...{ dataDir: text, batchSize: 4, sequenceLength: 8, hiddenDim: 12, checkpointStep: 4 },
@@ -197,7 +189,7 @@ gpuTest(
 gpuTest(
   "a text whose loss is not finite names step and gradient",
   () =>
-    inFolder(async (_, text) => {
+    withText(async (_, text) => {
       const base: StackedLstmRunConfig = {
         ...defaultsOf<StackedLstmRunConfig>(stackedLstmTask),
         ...{ dataDir: text, batchSize: 4, sequenceLength: 8, hiddenDim: 12, printStep: 3 },

@@ -20,14 +20,7 @@ import {
 import { readSafetensors, writeSafetensors } from "../src/train/safetensors.ts";
 import type { ScoredBatch } from "../src/metrics/scores.ts";
 import type { Answers } from "../src/tasks/task.ts";
-import { task, tinyConfig, writeTown } from "./commands.ts";
-
-const adapter = await navigator.gpu?.requestAdapter();
-
-function gpuTest(name: string, test: () => Promise<void>): void {
-  if (adapter) Deno.test(name, test);
-  else Deno.test.ignore(`${name}: skipped, no WebGPU adapter`, () => {});
-}
+import { gpuTest, task, tinyConfig, writeTown } from "./commands.ts";
 
 const town = simulate({ people: 3, days: 30 });
 const config: SizedConfig = {

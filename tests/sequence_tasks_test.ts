@@ -5,23 +5,7 @@
  */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { readSafetensors } from "../src/train/safetensors.ts";
-import { task } from "./commands.ts";
-
-const adapter = await navigator.gpu?.requestAdapter();
-
-function gpuTest(name: string, test: () => Promise<void>): void {
-  if (adapter) Deno.test(name, test);
-  else Deno.test.ignore(`${name}: skipped, no WebGPU adapter`, () => {});
-}
-
-async function inFolder(test: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir({ prefix: "gatewise_" });
-  try {
-    await test(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
+import { gpuTest, inFolder, task } from "./commands.ts";
 
 /** Sequences whose first feature rises or falls, 5 apart from 1000 and far wider than the second. */
 const series = Array.from({ length: 60 }, (_, i) => {

@@ -15,7 +15,7 @@ import {
   traceForward,
 } from "../mod.ts";
 import { deviceTest } from "./adapter.ts";
-import { task } from "./commands.ts";
+import { gpuTest, task } from "./commands.ts";
 
 const town = simulate({ people: 3, days: 30 });
 const config = {
@@ -65,15 +65,10 @@ deviceTest(
   },
 );
 
-const adapter = await navigator.gpu?.requestAdapter();
-Deno.test({
-  name: "deno task trace prints the stages of a model, a configuration or a run",
-  ignore: !adapter,
-  fn: async () => {
-    const { code, out, err } = await task("trace", ["--model", "next-location", "--batch", "2"]);
-    assertEquals([code, err], [0, ""]);
-    assert(/^LSTM +f32\[\d+,64\]/m.test(out), out);
-    const neither = await task("trace", []);
-    assertEquals([neither.code, neither.out], [2, ""]);
-  },
+gpuTest("deno task trace prints the stages of a model, a configuration or a run", async () => {
+  const { code, out, err } = await task("trace", ["--model", "next-location", "--batch", "2"]);
+  assertEquals([code, err], [0, ""]);
+  assert(/^LSTM +f32\[\d+,64\]/m.test(out), out);
+  const neither = await task("trace", []);
+  assertEquals([neither.code, neither.out], [2, ""]);
 });
