@@ -9,7 +9,6 @@ import {
   traced,
 } from "../graph/graph.ts";
 import { elementGrid } from "./grid.ts";
-import { reshape } from "./view.ts";
 
 /** A dispatch that transposes each of `groups` matrices [N,K]. */
 export function transposed(
@@ -31,31 +30,15 @@ export function transposed(
 
 const operation: Operation = {
   name: "transpose",
-  lower(node: Node, target: Target): readonly Dispatch[] {
-    const [groups, K, N] = node.outputs[0].shape;
-    return [transposed({ input: 0 }, { output: 0 }, [groups, N, K], target)];
+  lower({ outputs: [{ shape: [K, N] }] }: Node, target: Target): readonly Dispatch[] {
+    return [transposed({ input: 0 }, { output: 0 }, [1, N, K], target)];
   },
-  vjp({ inputs: [x], outputs: [y] }: Node, [dy]: readonly (Traced | undefined)[]) {
-    if (dy === undefined) return [];
-    const [groups, K, N] = y.shape;
-    const rows = traced(reshape(dy, [groups * K, N]), "transpose");
-    return [traced(reshape(transposeGroups(rows, groups), x.shape), "transpose")];
-  },
+  vjp: (_: Node, [dy]: readonly (Traced | undefined)[]) =>
+    dy === undefined ? [] : [traced(transpose(dy), "transpose")],
 };
-
-/**
- * Transposes each of `groups` equal parts of a matrix's rows.
- *
- * @param x [G N, K].
- * @returns [G,K,N].
- */
-export function transposeGroups(x: Traced, groups: number): Traced {
-  const [rows, K] = x.shape;
-  return record(operation, [x], {}, [{ shape: [groups, K, rows / groups], dtype: "f32" }])[0];
-}
 
 /** The transpose of a matrix: [N,K] to [K,N]. */
 export function transpose(x: Tensor): Tensor {
   const [N, K] = x.shape;
-  return reshape(transposeGroups(traced(x, "transpose"), 1), [K, N]);
+  return record(operation, [x], {}, [{ shape: [K, N], dtype: "f32" }])[0];
 }
