@@ -7,21 +7,21 @@ import { formatSample } from "../src/data/samples.ts";
 import { defaultConfig, parseConfig } from "../src/train/config.ts";
 import { readSafetensors } from "../src/train/safetensors.ts";
 import { badInputs } from "./bad_input.ts";
-import { filesBelow, type Outcome, task, tinyConfig, writeTown } from "./commands.ts";
-
-const adapter = await navigator.gpu?.requestAdapter();
-
-/** A test of commands that compute. */
-function commandTest(name: string, test: () => Promise<void>): void {
-  if (adapter) Deno.test(name, test);
-  else Deno.test.ignore(`${name}: skipped, no WebGPU adapter`, () => {});
-}
+import {
+  filesBelow,
+  gpuTest,
+  hasAdapter,
+  type Outcome,
+  task,
+  tinyConfig,
+  writeTown,
+} from "./commands.ts";
 
 const folder = await Deno.makeTempDir({ prefix: "gatewise_" });
 const [config, run] = [`${folder}/tiny.yaml`, `${folder}/run`];
 const town = await writeTown(folder);
 await Deno.writeTextFile(config, tinyConfig());
-const trained = adapter
+const trained = hasAdapter
   ? await task("train", ["--config", config, "--data", town, "--out", run])
   : undefined;
 
@@ -41,7 +41,7 @@ async function records(path: string): Promise<readonly Record<string, number | s
   return (await Deno.readTextFile(path)).trimEnd().split("\n").map((line) => JSON.parse(line));
 }
 
-commandTest("train shows progress in plain lines and prints nothing but results", () => {
+gpuTest("train shows progress in plain lines and prints nothing but results", () => {
   const { code, out, err } = trained!;
   assertEquals(code, 0, err);
   assertMatch(out, /^ +samples +loss +acc@1 .*\ntest, all targets: this model +43 /);
@@ -53,7 +53,7 @@ commandTest("train shows progress in plain lines and prints nothing but results"
   return Promise.resolve();
 });
 
-commandTest(
+gpuTest(
   "a run directory holds configuration, metrics, weights, scores and environment",
   async () => {
     assertEquals(Object.keys(await filesBelow(run)).sort(), [
@@ -104,7 +104,7 @@ commandTest(
   },
 );
 
-commandTest("the weights have the names and shapes of the reference's state_dict", async () => {
+gpuTest("the weights have the names and shapes of the reference's state_dict", async () => {
   const { tensors } = await readSafetensors(`${run}/best.safetensors`);
   const shapes = Object.fromEntries([...tensors].map(([name, { shape }]) => [name, [...shape]]));
   assertEquals(shapes, {
@@ -136,7 +136,7 @@ commandTest("the weights have the names and shapes of the reference's state_dict
   assertEquals([...tensors.get("FC.norm1.num_batches_tracked")!.data], [20 * best_epoch]);
 });
 
-commandTest("evaluate gives the scores of the training again", async () => {
+gpuTest("evaluate gives the scores of the training again", async () => {
   const { best_epoch, epochs: _, seconds: __, ...scores } = await readJson(
     `${run}/test_results.json`,
   );
@@ -167,7 +167,7 @@ commandTest("evaluate gives the scores of the training again", async () => {
   assertMatch(alone.out, /^ +samples .*\ntest, all targets: this model +43 .*\n\n.*\n.*known.*\n$/);
 });
 
-commandTest("predict ranks the next locations of samples without targets", async () => {
+gpuTest("predict ranks the next locations of samples without targets", async () => {
   const samples = await readSamples(`${town}_test.jsonl`);
   const lines = (await Deno.readTextFile(`${town}_test.jsonl`)).replaceAll(/,"Y":\d+/g, "");
   assert(!lines.includes('"Y"'));
@@ -217,7 +217,7 @@ commandTest("predict ranks the next locations of samples without targets", async
   assertMatch(text.out, /^sample 0: [^,]+ \d+\.\d%, [^,]+ \d+\.\d%\nsample 1: /);
 });
 
-commandTest("predict names the next places of one person, and why", async () => {
+gpuTest("predict names the next places of one person, and why", async () => {
   const [sample] = await readSamples(`${town}_test.jsonl`);
   // The visits of a sample as a person's file would have them, the target on 10 July 2024.
   const dayOf = (diff: number): string =>
@@ -298,7 +298,7 @@ commandTest("predict names the next places of one person, and why", async () => 
   assertEquals(stray.code, 2);
 });
 
-commandTest(
+gpuTest(
   "inspect lists the same parameters of a run, its weights and its configuration",
   async () => {
     const list = async (...args: string[]): Promise<[unknown[], number]> => {
@@ -319,7 +319,7 @@ commandTest(
   },
 );
 
-commandTest("one seed gives the same weights bit for bit, another seed gives others", async () => {
+gpuTest("one seed gives the same weights bit for bit, another seed gives others", async () => {
   const weights = (path: string): Promise<Uint8Array> => Deno.readFile(`${path}/best.safetensors`);
   const train = async (name: string, ...args: string[]): Promise<Uint8Array> => {
     const out = `${folder}/${name}`;
@@ -340,7 +340,7 @@ commandTest("one seed gives the same weights bit for bit, another seed gives oth
   assert(other.some((byte, i) => byte !== first[i]));
 });
 
-commandTest("a configuration of the reference runs as it is, with other data", async () => {
+gpuTest("a configuration of the reference runs as it is, with other data", async () => {
   const file = new URL("../fixtures/configs/reference_form.yaml", import.meta.url).pathname;
   const out = `${folder}/reference`;
   const args = ["--config", file, "--data", town, "--epochs", "1", "--out", out];
@@ -353,7 +353,7 @@ commandTest("a configuration of the reference runs as it is, with other data", a
   assertEquals([totalLocNum, lstmNumLayers, optimizer, maxEpoch], [301, 3, "SGD", 1]);
 });
 
-commandTest("bad input is answered with one line, and no file is lost or half there", async () => {
+gpuTest("bad input is answered with one line, and no file is lost or half there", async () => {
   const bad = `${folder}/bad`;
   await Deno.mkdir(bad);
   const inputs = await badInputs(bad, run);

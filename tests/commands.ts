@@ -81,11 +81,12 @@ export async function filesBelow(folder: string): Promise<Readonly<Record<string
   return files;
 }
 
-const adapter = await navigator.gpu?.requestAdapter();
+/** Whether commands can compute here. */
+export const hasAdapter = await navigator.gpu?.requestAdapter() != null;
 
 /** A test of what needs an adapter: skipped without one, and its name says so. */
 export function gpuTest(name: string, test: () => Promise<void>): void {
-  if (adapter) Deno.test(name, test);
+  if (hasAdapter) Deno.test(name, test);
   else Deno.test.ignore(`${name}: skipped, no WebGPU adapter`, () => {});
 }
 

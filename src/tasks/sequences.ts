@@ -10,7 +10,11 @@ import { type HostTensor, tensor } from "../core/tensor.ts";
 import type { Tree } from "../core/tree.ts";
 import { batches } from "../data/batches.ts";
 import type { Split } from "../data/read_samples.ts";
-import { readSequences, readSequenceSplits } from "../data/read_sequences.ts";
+import {
+  readSequences,
+  type ReadSequencesOptions,
+  readSequenceSplits,
+} from "../data/read_sequences.ts";
 import {
   learnStandardization,
   type SequenceData,
@@ -66,7 +70,7 @@ export interface SequenceConfig extends CommonConfig {
 }
 
 /** Keys of {@linkcode SequenceConfig}. */
-export const sequenceKeys: {
+const sequenceKeys: {
   readonly [Field in Exclude<keyof SequenceConfig, keyof CommonConfig>]: ConfigKey<
     SequenceConfig[Field]
   >;
@@ -186,9 +190,16 @@ function listsOf({ mean, std }: Standardization): {
   return { mean: asList(mean), std: asList(std) };
 }
 
-/** What other sequences must be made of. */
-function schemaOf({ features, classes, targets }: SequenceConfig) {
-  return features === undefined ? undefined : { features, classes, targets };
+/** How files are read: which columns are what, and what other sequences must be made of. */
+function readingOf(
+  { sequenceColumn, labelColumn, targetColumns, features, classes, targets }: SequenceConfig,
+): ReadSequencesOptions {
+  return {
+    id: sequenceColumn,
+    label: labelColumn,
+    targets: targetColumns,
+    like: features === undefined ? undefined : { features, classes, targets },
+  };
 }
 
 async function load<C extends SequenceConfig, S extends Split>(
@@ -199,13 +210,7 @@ async function load<C extends SequenceConfig, S extends Split>(
   const key = foldIn(randomKey(config.seed), 3);
   const data = path === undefined
     ? splitSequences(simulateSequences(key), key)
-    : await readSequenceSplits(path, {
-      key,
-      id: config.sequenceColumn,
-      label: config.labelColumn,
-      targets: config.targetColumns,
-      like: schemaOf(config),
-    });
+    : await readSequenceSplits(path, { key, ...readingOf(config) });
   const { classes, targets } = data.train;
   if (classes === undefined && targets === undefined) {
     throw new InputError(
@@ -458,13 +463,7 @@ export function sequenceTask<C extends SequenceConfig, B extends Tree>(
     },
 
     async readInput(config, file) {
-      const { samples } = await readSequences(file, {
-        id: config.sequenceColumn,
-        label: config.labelColumn,
-        targets: config.targetColumns,
-        answers: "optional",
-        like: schemaOf(config),
-      });
+      const { samples } = await readSequences(file, { ...readingOf(config), answers: "optional" });
       checkSteps(samples, file, mostSteps);
       const model = network(config);
       const parts = batches(standardized(config, samples), { batchSize: config.batchSize });

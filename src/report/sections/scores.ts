@@ -18,7 +18,7 @@ export const MEASURE_NAMES: Readonly<Record<Measure, string>> = {
 };
 
 /** Whether the model beats the best way to guess: surely, surely not, or not to be told. */
-export function outcomeOf({ best: { ahead } }: Scoreboard): "yes" | "no" | "unclear" {
+function outcomeOf({ best: { ahead } }: Scoreboard): "yes" | "no" | "unclear" {
   return ahead.low > 0 ? "yes" : ahead.high < 0 ? "no" : "unclear";
 }
 
