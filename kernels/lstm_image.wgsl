@@ -1,5 +1,5 @@
-// One time step of an LSTM's recurrence, as lstm.wgsl, for software adapters: what many invocations
-// read is read as images, what one reads through uniform windows of 64 KiB
+// Time steps of an LSTM's recurrence, as lstm.wgsl, for software adapters: a workgroup takes ROWS
+// sequences through all steps, since a launch for each step costs more there than the step itself
 //
 //   z = xw[t] + h[t-1] W_hhᵀ + b_hh
 //   i = σ(z_i)   f = σ(z_f)   g = tanh(z_g)   o = σ(z_o)
@@ -7,34 +7,34 @@
 //   h[t] = o tanh(c[t])
 //
 // binding  access      what                                              shape
-// 0        uniform     [0].x: first packed row of the block at step t, .y: its sequences,
-//                      .z: 0xffffffff at the first step; [1].x: the block's first sequence
-// 1        image       xw                                                [N,4H]
-// 2        image       W_hh, each gate's part transposed                 [4,H,H]
-// 3        image       b_hh (not read if BIAS = 0)                       [4H]
-// 4        image       h[t-1], rows of H rounded up to fours             [B,H]
-// 5        image       h[t], for the step after                          [B,H]
-// 6        window      c[t-1], from the block's first sequence           [.,H]
-// 7        rows        c[t], for the step after                          [B,H]
-// 8        rows        h                                                 [N,H]
-// 9        rows        c                                                 [N,H]
-// 10       rows        gates: i, f, g, o after their activations         [N,4H]
+// 0        uniform     .x: first step of this launch, .y: step after its last, .z: sequences B
+// 1        read        for each step its first packed row, its sequences, and two more   vec4u [T]
+// 2        image       xw                                                [N,4H]
+// 3        image       W_hh, each gate's part transposed                 [4,H,H]
+// 4        image       b_hh (not read if BIAS = 0)                       [4H]
+// 5        exchange    h of the last two steps                           [B/ROWS,2,ROWS,H]
+// 6        rows        c after this launch's last step, for the next     [B,H]
+// 7        rows        h                                                 [N,H]
+// 8        rows        c                                                 [N,H]
+// 9        rows        gates: i, f, g, o after their activations         [N,4H]
+// 10       counter     sequences that are taken
 // 11       table       c before the first step (if CELLS = 1, else 0)    [B,H]
 //
-// An invocation computes 4 neighbouring units, all gates, of 8 sequences.
-// Workgroups: (ceil(H / 32), ceil(sequences / 8)).
+// B is rounded up to a multiple of ROWS. An invocation computes 4 neighbouring units in each of
+// GROUPS groups, all gates.
+// Workgroups: at least ceil(sequences at the first step / ROWS).
 
-@group(0) @binding(0) var<uniform> step: array<vec4u, 2>;
-//# image xw at 1: of H
-//# image w at 2: of H
-//# image b at 3: of H
-//# image h_before at 4: of 4
-//# image out h_state at 5
-//# windows c_before at 6: 1 of H
-//# rows c_state at 7: of H
-//# rows h at 8: of H
-//# rows c at 9: of H
-//# rows gates at 10: of H
+@group(0) @binding(0) var<uniform> launch: vec4u;
+@group(0) @binding(1) var<storage, read> steps: array<vec4u>;
+//# image xw at 2: of H
+//# image w at 3: of H
+//# image b at 4: of H
+//# exchange h_last at 5: of H
+//# rows c_last at 6: of 4
+//# rows h at 7: of H
+//# rows c at 8: of H
+//# rows gates at 9: of H
+//# counter at 10
 //# if CELLS
 //# table c_initial at 11: of H
 //# end
@@ -42,78 +42,91 @@
 
 const WIDTH = (H + 3u) / 4u * 4u;
 
-@compute @workgroup_size(8)
-fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3u) {
-  let unit = 4u * (group.x * 8u + l);
-  let j = group.y * 8u;
-  let sequence = step[1].x + j;
-  let first = opaque(step[0].z, l) == 0xffffffffu;
-  //# for r in 8
+@compute @workgroup_size(LANES)
+fn main(@builtin(local_invocation_index) l: u32, @builtin(num_workgroups) groups: vec3u) {
+  let j = ROWS * take_number(l, groups.x);
+  //# for q in GROUPS
+  let unit$q = 4u * ($q * LANES + l);
+  let units$q = select(0u, min(4u, H - unit$q), unit$q < H);
   //# for g in 4
-  var z$r$g = vec4f(0.0);
+  var b$g$q = vec4f(0.0);
+  //# if BIAS
+  b$g$q = b_at($g * H + unit$q);
   //# end
   //# end
-  // llvmpipe runs a loop of no iterations up to its limit of 65,535: there is always one.
-  for (var k = 0u; k < select(H, 1u, first); k += 4u) {
-    //# for g in 4
-    let i$g = ($g * H + k) * H + unit;
-    let p$g = w_at(i$g);
-    let q$g = below(w_at(i$g + H), k + 1u, H, H);
-    let r$g = below(w_at(i$g + 2u * H), k + 2u, H, H);
-    let s$g = below(w_at(i$g + 3u * H), k + 3u, H, H);
-    //# end
-    //# for r in 8
+  //# for r in ROWS
+  var c$r$q = select(vec4f(0.0), c_last_get((j + $r) * WIDTH + unit$q), launch.x > 0u);
+  //# if CELLS
+  c$r$q = select(c$r$q, c_initial_get(min(j + $r, steps[0].y - 1u) * H + unit$q), launch.x == 0u);
+  //# end
+  //# end
+  //# end
+  for (var t = launch.x; t < launch.y; t++) {
+    let step = steps[t];
+    if (step.y <= j) {
+      break;
+    }
+    let before = (2u * j + (t + 1u) % 2u * ROWS) * H;
+    let now = (2u * j + t % 2u * ROWS) * H;
+    //# for q in GROUPS
     {
-      let a = h_before_at((sequence + $r) * WIDTH + k);
+      //# for r in ROWS
       //# for g in 4
-      z$r$g += a.x * p$g;
-      z$r$g += a.y * q$g;
-      z$r$g += a.z * r$g;
-      z$r$g += a.w * s$g;
+      var z$r$g = vec4f(0.0);
+      //# end
+      //# end
+      if (t > 0u) {
+        for (var k = 0u; k < H; k += 4u) {
+          //# for g in 4
+          let i$g = ($g * H + k) * H + unit$q;
+          let p$g = w_at(i$g);
+          let q$g = below(w_at(i$g + H), k + 1u, H, H);
+          let r$g = below(w_at(i$g + 2u * H), k + 2u, H, H);
+          let s$g = below(w_at(i$g + 3u * H), k + 3u, H, H);
+          //# end
+          //# for r in ROWS
+          {
+            let a = inside(h_last_at(before + $r * H + k), k, H, H);
+            //# for g in 4
+            z$r$g += a.x * p$g;
+            z$r$g += a.y * q$g;
+            z$r$g += a.z * r$g;
+            z$r$g += a.w * s$g;
+            //# end
+          }
+          //# end
+        }
+      }
+      //# for r in ROWS
+      {
+        let here = step.x + j + $r;
+        let x = here * 4u * H + unit$q;
+        let i = sigmoid4(z$r0 + xw_at(x) + b0$q);
+        let f = sigmoid4(z$r1 + xw_at(x + H) + b1$q);
+        let g = tanh4(z$r2 + xw_at(x + 2u * H) + b2$q);
+        let o = sigmoid4(z$r3 + xw_at(x + 3u * H) + b3$q);
+        c$r$q = f * c$r$q + i * g;
+        let h_now = o * tanh4(c$r$q);
+        if (j + $r < step.y) {
+          h_set(here * H + unit$q, h_now, units$q);
+          c_set(here * H + unit$q, c$r$q, units$q);
+          gates_set(x, i, units$q);
+          gates_set(x + H, f, units$q);
+          gates_set(x + 2u * H, g, units$q);
+          gates_set(x + 3u * H, o, units$q);
+          h_last_put(now + $r * H + unit$q, h_now, units$q);
+        }
+      }
       //# end
     }
     //# end
+    workgroupBarrier();
   }
-  //# for g in 4
-  var b$g = vec4f(0.0);
-  //# if BIAS
-  b$g = b_at($g * H + unit);
-  //# end
-  //# end
-  let units = select(0u, min(4u, H - unit), unit < H);
-  //# for r in 8
-  {
-    let row = j + $r;
-    let here = step[0].x + row;
-    let x = here * 4u * H + unit;
-    //# for g in 4
-    let y$g = select(z$r$g, vec4f(0.0), first);
-    //# end
-    let i = sigmoid4(y0 + xw_at(x) + b0);
-    let f = sigmoid4(y1 + xw_at(x + H) + b1);
-    let g = tanh4(y2 + xw_at(x + 2u * H) + b2);
-    let o = sigmoid4(y3 + xw_at(x + 3u * H) + b3);
-    var c_start = vec4f(0.0);
-    //# if CELLS
-    c_start = c_initial_get((step[1].x + min(row, step[0].y - 1u)) * H + unit);
-    //# end
-    let place = start(step[1].x, H) + row * H + unit;
-    let before = select(c_before_0(place), c_start, first);
-    let c_now = f * before + i * g;
-    let h_now = o * tanh4(c_now);
-    if (row < step[0].y) {
-      let gate = here * 4u * H + unit;
-      h_set(here * H + unit, h_now, units);
-      c_set(here * H + unit, c_now, units);
-      gates_set(gate, i, units);
-      gates_set(gate + H, f, units);
-      gates_set(gate + 2u * H, g, units);
-      gates_set(gate + 3u * H, o, units);
-      c_state_set((sequence + $r) * H + unit, c_now, units);
-      if (units > 0u) {
-        h_state_put((sequence + $r) * WIDTH + unit, inside(h_now, unit, H, H));
-      }
-    }
+  //# for q in GROUPS
+  //# for r in ROWS
+  if (j + $r < launch.z) {
+    c_last_set((j + $r) * WIDTH + unit$q, c$r$q, units$q);
   }
+  //# end
   //# end
 }

@@ -6,9 +6,9 @@
  * | --- | --- |
  * | `//# for r in 8` ... `//# end` | the lines 8 times, `$r` being 0 to 7 |
  * | `//# loop c in CHUNKS` ... `//# end` | the same as a loop, or written out when straight |
- * | `//# windows w at 5: 4 of COLUMNS` | 4 uniform windows of 64 KiB and `fn w_0(i) -> vec4f` to `w_3`, elements i to i+3 |
  * | `//# image x at 2: of COLUMNS` | an image (see `Binding`) and `fn x_at(i) -> vec4f`, elements i to i+3 |
- * | `//# image out h at 9` | an image and `fn h_put(i, v)`, which writes elements i to i+3, i a multiple of 4 |
+ * | `//# exchange h at 9: of COLUMNS` | an image that invocations of a workgroup write and read, `fn h_at(i) -> vec4f`, elements i to i+3, and `fn h_put(i, v, n)`, which writes the first n |
+ * | `//# counter at 9` | `fn take_number(l, workgroups)`: 0, 1, ... for the workgroups in the order in which they begin |
  * | `//# rows y at 4: of COLUMNS` | storage and `fn y_get(i) -> vec4f`, `fn y_set(i, v, n)`, elements i to i+3 or the first n of them |
  * | `//# table x at 2: of COLUMNS` | storage that is only read, and `fn x_get(i) -> vec4f` |
  * | `//# span at 0: of N` | `fn element_count()` of a launch over rows of N elements |
@@ -145,16 +145,6 @@ function valueOf(word: string, constants: Constants): number {
   return value;
 }
 
-/** Uniform windows of 64 KiB, and functions that read 4 elements from the `i`th on. */
-function windows(name: string, binding: number, count: number, aligned: boolean): string {
-  return Array.from({ length: count }, (_, j) => {
-    const one = (i: number): string => `${name}${j}[(at + ${i}u) >> 2u][(at + ${i}u) & 3u]`;
-    const read = aligned ? `${name}${j}[at >> 2u]` : `vec4f(${[0, 1, 2, 3].map(one).join(", ")})`;
-    return `@group(0) @binding(${binding + j}) var<uniform> ${name}${j}: array<vec4f, 4096>;\n` +
-      `fn ${name}_${j}(at: u32) -> vec4f {\n  return ${read};\n}`;
-  }).join("\n");
-}
-
 /** An image of elements in rows of 4096 texels of 4, and a function that reads 4 from the `i`th on. */
 function image(name: string, binding: number, aligned: boolean): string {
   const texel = (i: string): string => `textureLoad(${name}, vec2u((${i}) & 4095u, (${i}) >> 12u))`;
@@ -168,11 +158,37 @@ function image(name: string, binding: number, aligned: boolean): string {
     `fn ${name}_at(at: u32) -> vec4f {\n${read}\n}`;
 }
 
-/** An image that is written, and a function that writes 4 elements from the `i`th on. */
-function imageOut(name: string, binding: number): string {
-  return `@group(0) @binding(${binding}) var ${name}: texture_storage_2d<rgba32float, write>;\n` +
-    `fn ${name}_put(at: u32, values: vec4f) {\n` +
-    `  textureStore(${name}, vec2u((at >> 2u) & 4095u, at >> 14u), values);\n}`;
+/** An image of single elements, and functions that read and write 4 from the `i`th on, or the first `n`. */
+function exchange(name: string, binding: number, aligned: boolean): string {
+  const place = (i: number): string => `vec2u((at + ${i}u) & 4095u, (at + ${i}u) >> 12u)`;
+  const one = (i: number): string => `textureLoad(${name}, ${place(i)}).x`;
+  const put = (i: number): string => `textureStore(${name}, ${place(i)}, vec4f(v[${i}]));`;
+  const all = [0, 1, 2, 3];
+  const puts = aligned
+    ? [`if (count > 0u) { ${all.map(put).join(" ")} }`]
+    : all.map((i) => `if (count > ${i}u) { ${put(i)} }`);
+  return `@group(0) @binding(${binding}) var ${name}: texture_storage_2d<r32float, read_write>;\n` +
+    `fn ${name}_at(at: u32) -> vec4f {\n  return vec4f(${all.map(one).join(", ")});\n}\n` +
+    `fn ${name}_put(at: u32, v: vec4f, count: u32) {\n  ${puts.join("\n  ")}\n}`;
+}
+
+/**
+ * A counter from 0, and a function that takes a number from it: an adapter's threads take workgroups
+ * in parts of equal number, so that parts of equal work need numbers of their own. Who takes the last
+ * number puts the counter back to 0.
+ */
+function counter(binding: number): string {
+  return `@group(0) @binding(${binding}) var<storage, read_write> counter: atomic<u32>;
+var<workgroup> number: u32;
+fn take_number(l: u32, workgroups: u32) -> u32 {
+  if (l == 0u) {
+    number = atomicAdd(&counter, 1u);
+    if (number == workgroups - 1u) {
+      atomicStore(&counter, 0u);
+    }
+  }
+  return workgroupUniformLoad(&number);
+}`;
 }
 
 /** Storage, and functions that read and write 4 elements, or the first `n`, from the `i`th on. */
@@ -210,11 +226,6 @@ const imageFunctions = `
 // makes and compiles a copy of the kernel for each value, at each launch. l is the invocation's number.
 fn opaque(x: u32, l: u32) -> u32 {
   return x + (l >> 16u);
-}
-
-// Place of a row's first element in a window that starts at the multiple of 64 elements before it.
-fn start(row: u32, columns: u32) -> u32 {
-  return (row * columns) % 64u;
 }
 
 // Elements k .. k+3 of a row of \`columns\`, zero past its end; \`fours\` is 4 if none ever is.
@@ -260,19 +271,14 @@ function expandLines(lines: readonly string[], expansion: Expansion): string[] {
         const loop = `${variable}_loop`;
         out.push(`for (var ${loop} = 0u; ${loop} < ${count}u; ${loop}++) {`, ...put(loop), "}");
       }
-    } else if (words[1] === "windows") {
-      const [, name, binding, count, columns] = /windows (\w+) at (\d+): (\w+) of (\w+)/
-        .exec(lines[at])!;
-      const aligned = valueOf(columns, constants) % 4 === 0;
-      out.push(windows(name, Number(binding), valueOf(count, constants), aligned));
     } else if (words[1] === "image") {
-      const [, out_, name, binding, columns] = /image (out )?(\w+) at (\d+)(?:: of (\w+))?/
-        .exec(lines[at])!;
-      out.push(
-        out_ === undefined
-          ? image(name, Number(binding), valueOf(columns, constants) % 4 === 0)
-          : imageOut(name, Number(binding)),
-      );
+      const [, name, binding, columns] = /image (\w+) at (\d+): of (\w+)/.exec(lines[at])!;
+      out.push(image(name, Number(binding), valueOf(columns, constants) % 4 === 0));
+    } else if (words[1] === "exchange") {
+      const [, name, binding, columns] = /exchange (\w+) at (\d+): of (\w+)/.exec(lines[at])!;
+      out.push(exchange(name, Number(binding), valueOf(columns, constants) % 4 === 0));
+    } else if (words[1] === "counter") {
+      out.push(counter(Number(words[3])));
     } else if (words[1] === "span") {
       out.push(span(Number(words[3].replace(":", "")), words[5]));
     } else if (words[1] === "elements") {

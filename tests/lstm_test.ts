@@ -45,6 +45,8 @@ for (
     { I: 33, H: 32, lengths: Array.from({ length: 9 }, (_, b) => 1 + b % 4) },
     { I: 5, H: 65, lengths: Array.from({ length: 20 }, (_, b) => 1 + 7 * b % 11) },
     { I: 32, H: 128, lengths: Array.from({ length: 33 }, (_, b) => 1 + 5 * b % 17) },
+    // More steps than a launch of the kernels for software adapters takes, forward and backward.
+    { I: 32, H: 128, lengths: [1900, 700, 461, 2, 1] },
     { I: 40, H: 130, lengths: [3, 2, 6] },
   ]
 ) {

@@ -39,20 +39,27 @@ export interface Memory {
   readonly bytes: number;
 }
 
+/** Elements in a texel of an image: four that are only read, or one that a kernel reads and writes. */
+export type Texel = 4 | 1;
+
 /** A texture that holds elements as {@linkcode imageRows} says. */
 export interface Image {
   readonly view: GPUTextureView;
   readonly texture: GPUTexture;
-  /** Rows of {@linkcode IMAGE_ROW} elements. */
+  readonly texel: Texel;
+  /** Rows of 4096 texels. */
   readonly rows: number;
 }
 
-/** Elements of a row of an image: 4096 texels of 4. */
-export const IMAGE_ROW = 16384;
+/** Texels of a row of an image. */
+const ROW_TEXELS = 4096;
+
+/** Elements of a row of an image of four to a texel. */
+export const IMAGE_ROW = 4 * ROW_TEXELS;
 
 /** Rows of an image that hold so many elements. */
-export function imageRows(elements: number): number {
-  return Math.max(1, Math.ceil(elements / IMAGE_ROW));
+export function imageRows(elements: number, texel: Texel = 4): number {
+  return Math.max(1, Math.ceil(elements / texel / ROW_TEXELS));
 }
 
 /** An open adapter. Dispose of it with `using`, or by `device[Symbol.dispose]()`. */
@@ -71,7 +78,7 @@ export interface OpenDevice extends Device {
   /** Gives memory back. */
   release(memory: Memory): void;
   /** A texture of at least so many rows; its content is arbitrary. */
-  allocateImage(rows: number): Image;
+  allocateImage(rows: number, texel?: Texel): Image;
   /** Gives a texture back. */
   releaseImage(image: Image): void;
   /** A compute pipeline for WGSL and the access of its bindings; made once. */
@@ -83,7 +90,7 @@ export interface OpenDevice extends Device {
 }
 
 /** How a kernel uses a binding; `moving` is `uniform` with an offset given at each launch. */
-export type BindingAccess = "read" | "write" | "uniform" | "moving" | "image" | "image write";
+export type BindingAccess = "read" | "write" | "uniform" | "moving" | "image" | "exchange";
 
 /** A pipeline and the layout of its only bind group. */
 export interface Pipeline {
@@ -97,7 +104,8 @@ export interface Pipeline {
  */
 const SLACK = 65536;
 
-const format: GPUTextureFormat = "rgba32float";
+/** WebGPU lets kernels both read and write a texture of single elements, but of no more. */
+const formats: Readonly<Record<Texel, GPUTextureFormat>> = { 4: "rgba32float", 1: "r32float" };
 const layoutEntries: Readonly<
   Record<BindingAccess, Pick<GPUBindGroupLayoutEntry, "buffer" | "storageTexture">>
 > = {
@@ -105,8 +113,8 @@ const layoutEntries: Readonly<
   write: { buffer: { type: "storage" } },
   uniform: { buffer: { type: "uniform" } },
   moving: { buffer: { type: "uniform", hasDynamicOffset: true } },
-  image: { storageTexture: { access: "read-only", format } },
-  "image write": { storageTexture: { access: "write-only", format } },
+  image: { storageTexture: { access: "read-only", format: formats[4] } },
+  exchange: { storageTexture: { access: "read-write", format: formats[1] } },
 };
 
 /** What to do about a failure. */
@@ -169,7 +177,7 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const layouts = new Map<string, GPUBindGroupLayout>();
   const free = new Map<number, Memory[]>();
   const all = new Set<Memory>();
-  const freeImages = new Map<number, Image[]>();
+  const freeImages = new Map<string, Image[]>();
   const allImages = new Set<Image>();
   let liveBytes = 0;
   let failure: DeviceError | undefined;
@@ -249,29 +257,30 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
       list.push(memory);
       free.set(memory.bytes, list);
     },
-    allocateImage(rows: number): Image {
+    allocateImage(rows: number, texel: Texel = 4): Image {
       // Sizes are rounded, as those of buffers; never to powers of two, as Mesa compiles a kernel anew
       // for images of which others are such.
       const step = 2 ** Math.max(0, Math.floor(Math.log2(rows)) - 2);
       let rounded = Math.ceil(rows / step) * step;
       while (Number.isInteger(Math.log2(rounded))) rounded += step;
-      liveBytes += 4 * IMAGE_ROW * rounded;
-      const found = freeImages.get(rounded)?.pop();
+      liveBytes += imageBytes(texel, rounded);
+      const found = freeImages.get(`${texel} ${rounded}`)?.pop();
       if (found !== undefined) return found;
       const texture = gpu.createTexture({
-        size: [IMAGE_ROW / 4, rounded],
-        format,
+        size: [ROW_TEXELS, rounded],
+        format: formats[texel],
         usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
       });
-      const image = { texture, view: texture.createView(), rows: rounded };
+      const image = { texture, view: texture.createView(), texel, rows: rounded };
       allImages.add(image);
       return image;
     },
     releaseImage(image: Image): void {
-      liveBytes -= 4 * IMAGE_ROW * image.rows;
-      const list = freeImages.get(image.rows) ?? [];
+      const { texel, rows } = image;
+      liveBytes -= imageBytes(texel, rows);
+      const list = freeImages.get(`${texel} ${rows}`) ?? [];
       list.push(image);
-      freeImages.set(image.rows, list);
+      freeImages.set(`${texel} ${rows}`, list);
     },
     pipeline(code: string, access: readonly BindingAccess[], label: string): Pipeline {
       const key = `${access.join()}\n${code}`;
@@ -329,6 +338,10 @@ function failureOf(kind: DeviceFailure, what: string, reported: unknown): Device
   const reason = String((reported as { readonly message?: unknown })?.message ?? reported)
     .replace(/\s+/g, " ").trim().slice(0, 300);
   return new DeviceError(kind, `${what}${reason && ` (${reason})`}: ${remedies[kind]}`);
+}
+
+function imageBytes(texel: Texel, rows: number): number {
+  return 4 * texel * ROW_TEXELS * rows;
 }
 
 function mebibytes(bytes: number): string {

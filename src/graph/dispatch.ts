@@ -18,18 +18,17 @@ export type Extent =
 export type BufferReference =
   | { readonly input: number }
   | { readonly output: number }
-  /**
-   * Memory for this node only, by name; `size` in 4-byte elements. With `turn`, two such memories that
-   * change places with each iteration, so that a step can read what the one before wrote.
-   */
-  | { readonly scratch: string; readonly size: number; readonly turn?: "now" | "before" }
+  /** Memory for this node only, by name; `size` in 4-byte elements. */
+  | { readonly scratch: string; readonly size: number }
+  /** A `u32` that is 0 when a launch begins and that the launch leaves at 0. */
+  | { readonly counter: true }
   /** `vec4u(extent, 0, 0, 0)`. */
   | { readonly extent: Extent }
   /** `vec4u` of constants. */
   | { readonly values: readonly [number, number, number, number] }
   /** `vec4u` that changes with the iteration (see `Dispatch.each`). */
   | { readonly iteration: true }
-  /** Numbers that follow from a packing: `u32[N]`, `vec4u[N]` or `u32[B]`. */
+  /** Numbers that follow from a packing: `u32[N]`, `vec4u[N]`, `u32[B]` or `vec4u[T]`. */
   | { readonly rowIndex: RowIndex; readonly of: TracedPacking };
 
 /**
@@ -48,6 +47,10 @@ export type BufferReference =
  * One for each sequence:
  * - `firsts`, `lasts`: packed row of the first or last step, in the caller's order;
  * - `order`: the sequence, in the caller's order, that is the j-th of a step's rows.
+ *
+ * For each time step:
+ * - `eachStep`: `vec4u(first row, sequences, first row at the step before, sequences that have a next
+ *   step)`; at the first step the third is 0xffffffff.
  */
 export type RowIndex =
   | "previous"
@@ -61,22 +64,18 @@ export type RowIndex =
   | "spans"
   | "firsts"
   | "lasts"
-  | "order";
+  | "order"
+  | "eachStep";
 
 /**
  * One binding; bindings are numbered in order from 0. An `image` is a texture that the plan copies the
- * buffer to beforehand: software adapters gather from it several times faster. A kernel can write
- * scratch memory with a turn as an image (`image write`) for the next iteration to read.
+ * buffer to beforehand: software adapters gather from it several times faster. An `exchange` is scratch
+ * memory that is a texture, which a kernel writes and reads.
  */
 export type Binding = BufferReference & {
-  readonly access: "read" | "write" | "uniform" | "image" | "image write";
+  readonly access: "read" | "write" | "uniform" | "image" | "exchange";
   /** First element bound and number of elements, for a window of a larger buffer. */
   readonly window?: { readonly offset: number; readonly size: number };
-  /**
-   * For a uniform window: it starts at the iteration's first sequence, the rows before it having so
-   * many elements, or at the multiple of 64 elements before that.
-   */
-  readonly rowsOfBlock?: number;
 };
 
 /** Extents of a run, as a dispatch's grid may need them. */
@@ -104,13 +103,13 @@ export interface Dispatch {
   readonly grid: (iteration: Iteration) => readonly [number, number, number];
   /**
    * Launches the kernel once for each:
-   * - time step of a packing, and each block of at most `block` of its sequences, binding
-   *   `vec4u(first row, sequences, first row at the step before, sequences that have a next step)`
-   *   of the block and `vec4u(first sequence, 0, 0, 0)`; at the first step the third is 0xffffffff;
+   * - time step of a packing, binding the step's `eachStep`;
+   * - run of at most `most` time steps of a packing, binding `vec4u(first step, step after its last,
+   *   sequences B, 0)`; active are the sequences of its first step;
    * - chunk of `rows`, binding `vec4u(first row, rows of the chunk, 0, 0)`.
    */
   readonly each?:
-    | { readonly stepsOf: TracedPacking; readonly reversed: boolean; readonly block?: number }
+    | { readonly stepsOf: TracedPacking; readonly most?: number; readonly reversed: boolean }
     | { readonly chunk: number };
   /** Straight-line expansion of the kernel's repeats (software adapters). */
   readonly straight?: boolean;

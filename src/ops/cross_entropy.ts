@@ -13,7 +13,7 @@ import {
 } from "../graph/graph.ts";
 import { elementGrid } from "./grid.ts";
 import { rowsOf } from "./rows.ts";
-import { lanesFor } from "./windows.ts";
+import { lanesFor } from "./tiling.ts";
 
 const operation: Operation = {
   name: "cross_entropy",

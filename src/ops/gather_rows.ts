@@ -11,7 +11,7 @@ import { elementGrid } from "./grid.ts";
 import { rowsOf } from "./rows.ts";
 
 /** Numbers of rows, none of them twice. */
-export type Gathered = Exclude<RowIndex, "steps" | "spans">;
+export type Gathered = Exclude<RowIndex, "steps" | "spans" | "eachStep">;
 
 /** The index by which the gradient of rows gathered by another flows back. */
 function inverse(index: Gathered, packed: boolean): Gathered {

@@ -13,7 +13,7 @@ import {
 import { elementGrid } from "./grid.ts";
 import { rowsOf } from "./rows.ts";
 import { slicing } from "./slices.ts";
-import { lanesFor } from "./windows.ts";
+import { lanesFor } from "./tiling.ts";
 
 /** Most columns of an invocation that a straight-line kernel is written out for. */
 const STRAIGHT_LIMIT = 64;

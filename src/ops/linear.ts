@@ -12,7 +12,7 @@ import {
 } from "../graph/graph.ts";
 import { rowsOf } from "./rows.ts";
 import { transposed } from "./transpose.ts";
-import { chunking, lanesFor } from "./windows.ts";
+import { chunking, lanesFor } from "./tiling.ts";
 
 const moving: Binding = { iteration: true, access: "uniform" };
 

@@ -14,23 +14,10 @@ import { type Gathered, gatherRows } from "./gather_rows.ts";
 import { linear, weightGradients } from "./linear.ts";
 import { scale } from "./scale.ts";
 import { transpose, transposed } from "./transpose.ts";
-import { blockWindowOf, chunking, lanesFor, windowRows } from "./windows.ts";
+import { chunking, lanesFor } from "./tiling.ts";
 
-/** Sequences that one launch of a kernel of software adapters takes: their cells fit a window. */
-const sequencesAtOnce = (H: number): number => windowRows(H);
-
-/** What a step leaves for the next one, [B,columns]. */
-function stateOf(
-  packing: TracedPacking,
-  scratch: string,
-  columns: number,
-  turn: "now" | "before",
-): BufferReference {
-  return { scratch, size: packing.batch * columns, turn };
-}
-
-/** Columns with room after the last of each gate, so that texels hold one gate only. */
-const inFours = (H: number): number => 4 * Math.ceil(H / 4);
+/** Most turns of the loops of a kernel: software adapters stop them after 65,535 in all. */
+const MOST_TURNS = 60_000;
 
 function recurrenceConstants(H: number, lanes: number): Record<string, number> {
   const { chunk4, chunks } = chunking(H);
@@ -82,28 +69,65 @@ function tiledForward(packing: TracedPacking, H: number, { bias, cells }: Given)
 /** Where each gate's part of the recurrent weights is transposed, [4,H,H]. */
 const turned = (H: number): BufferReference => ({ scratch: "w transposed", size: 4 * H * H });
 
+/** Columns with room for whole groups of 4. */
+const inFours = (H: number): number => 4 * Math.ceil(H / 4);
+
+/** How the kernels of software adapters share the work: `units` of 4 for each invocation at most. */
+function shares(H: number, { batch }: TracedPacking, units: number): Record<string, number> {
+  const fours = Math.ceil(H / 32);
+  // Of 256 invocations, which every adapter allows in a workgroup, each has at least so many.
+  const GROUPS = Math.max(Math.min(units, fours), Math.ceil(H / 1024));
+  const ROWS = Math.min(8, 2 ** Math.ceil(Math.log2(batch)));
+  return { H, GROUPS, LANES: 8 * Math.ceil(fours / GROUPS), ROWS };
+}
+
+/** Sequences, in whole groups of those that a workgroup takes. */
+const inGroups = ({ batch }: TracedPacking, { ROWS }: Record<string, number>): number =>
+  Math.ceil(batch / ROWS) * ROWS;
+
+/**
+ * Workgroups for so many sequences: twice as many as are needed. Threads are given equal numbers of
+ * workgroups, but each takes its next sequences only when it is done with others, so that one can take
+ * the longest and another all the rest.
+ */
+const workgroups = (ROWS: number): Dispatch["grid"] => ({ active }) => [
+  2 * Math.ceil(active / ROWS),
+  1,
+  1,
+];
+
 /** The forward kernel of software adapters. */
 function imageForward(packing: TracedPacking, H: number, { bias, cells }: Given): Dispatch {
+  const constants = shares(H, packing, 1);
+  const B = inGroups(packing, constants);
   return {
     kernel: "lstm_image",
-    constants: { H, BIAS: bias === undefined ? 0 : 1, CELLS: cells === undefined ? 0 : 1 },
+    constants: {
+      ...constants,
+      BIAS: bias === undefined ? 0 : 1,
+      CELLS: cells === undefined ? 0 : 1,
+    },
     bindings: [
       { iteration: true, access: "uniform" },
+      { rowIndex: "eachStep", of: packing, access: "read" },
       { input: 0, access: "image" },
       { ...turned(H), access: "image" },
       { input: bias ?? 1, access: "image" },
-      { ...stateOf(packing, "h", inFours(H), "before"), access: "image" },
-      { ...stateOf(packing, "h", inFours(H), "now"), access: "image write" },
-      blockWindowOf(stateOf(packing, "c", H, "before"), H),
-      { ...stateOf(packing, "c", H, "now"), access: "write" },
+      { scratch: "h", size: 2 * B * H, access: "exchange" },
+      { scratch: "c", size: B * inFours(H), access: "write" },
       { output: 0, access: "write" },
       { output: 1, access: "write" },
       { output: 2, access: "write" },
+      { counter: true, access: "write" },
       ...(cells === undefined ? [] : [{ input: cells, access: "read" } as const]),
     ],
     rows: { packing },
-    each: { stepsOf: packing, reversed: false, block: sequencesAtOnce(H) },
-    grid: ({ active }) => [Math.ceil(H / 32), Math.ceil(active / 8), 1],
+    each: {
+      stepsOf: packing,
+      most: Math.floor(MOST_TURNS / (1 + Math.ceil(H / 4))),
+      reversed: false,
+    },
+    grid: workgroups(constants.ROWS),
   };
 }
 
@@ -111,7 +135,7 @@ const recurrence: Operation = {
   name: "lstm",
   lower({ inputs, attributes }: Node, target: Target): readonly Dispatch[] {
     const H = inputs[1].shape[1], packing = inputs[0].packing!;
-    if (!target.straight || sequencesAtOnce(H) === 0) {
+    if (!target.straight) {
       return [tiledForward(packing, H, attributes as Given)];
     }
     return [
@@ -182,29 +206,32 @@ function tiledBackward(packing: TracedPacking, H: number, given: GivenBackward):
 
 /** The backward kernel of software adapters. */
 function imageBackward(packing: TracedPacking, H: number, given: GivenBackward): Dispatch {
-  const GROUPS = H >= 64 ? 2 : 1;
-  const dz = (turn: "now" | "before"): BufferReference =>
-    stateOf(packing, "dz", 4 * inFours(H), turn);
+  const constants = shares(H, packing, 2);
+  const B = inGroups(packing, constants);
   return {
     kernel: "lstm_backward_image",
-    constants: { H, GROUPS, ...flags(given) },
+    constants: { ...constants, ...flags(given) },
     bindings: [
       { iteration: true, access: "uniform" },
+      { rowIndex: "eachStep", of: packing, access: "read" },
       { input: 0, access: "image" },
       { input: 1, access: "image" },
       { input: 2, access: "image" },
       { input: 3, access: "image" },
-      { ...dz("before"), access: "image" },
-      { ...dz("now"), access: "image write" },
-      blockWindowOf(stateOf(packing, "carry", H, "before"), H),
-      { ...stateOf(packing, "carry", H, "now"), access: "write" },
+      { scratch: "dz", size: 2 * B * 4 * H, access: "exchange" },
+      { scratch: "carry", size: B * inFours(H), access: "write" },
       { output: 0, access: "write" },
+      { counter: true, access: "write" },
       ...optional(given),
       ...(given.cells === undefined ? [] : [{ output: 1, access: "write" } as const]),
     ],
     rows: { packing },
-    each: { stepsOf: packing, reversed: true, block: sequencesAtOnce(H) },
-    grid: ({ active }) => [Math.ceil(H / (32 * GROUPS)), Math.ceil(active / 8), 1],
+    each: {
+      stepsOf: packing,
+      most: Math.floor(MOST_TURNS / (2 + 4 * Math.ceil(H / 4))),
+      reversed: true,
+    },
+    grid: workgroups(constants.ROWS),
   };
 }
 
@@ -223,7 +250,7 @@ const backward: Operation = {
   name: "lstm_backward",
   lower({ inputs, attributes }: Node, target: Target): readonly Dispatch[] {
     const H = inputs[3].shape[1], packing = inputs[0].packing!;
-    if (target.straight && sequencesAtOnce(H) > 0) {
+    if (target.straight) {
       return [imageBackward(packing, H, attributes as GivenBackward)];
     }
     return [

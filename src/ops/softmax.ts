@@ -10,7 +10,7 @@ import {
 } from "../graph/graph.ts";
 import { elementGrid } from "./grid.ts";
 import { rowsOf } from "./rows.ts";
-import { lanesFor } from "./windows.ts";
+import { lanesFor } from "./tiling.ts";
 
 /** How a workgroup's invocations share a row of V classes. */
 export function classShares(

@@ -14,13 +14,14 @@ import {
   type Memory,
   type OpenDevice,
   type Pipeline,
+  type Texel,
 } from "../gpu/device.ts";
 import type { Binding, Dispatch, Extent, RowIndex } from "../graph/dispatch.ts";
 import { type Node, nodesOf, type Traced, type TracedPacking } from "../graph/graph.ts";
 import { kernelSource } from "../../kernels/mod.ts";
 import { type Block, planMemory } from "./memory.ts";
 import { readersFirst } from "./order.ts";
-import { rowIndex, wordsOf } from "./row_index.ts";
+import { rowIndex, stepWords, wordsOf } from "./row_index.ts";
 import { shareEqualNodes } from "./sharing.ts";
 import { segments } from "./segments.ts";
 
@@ -57,7 +58,6 @@ export interface Plan {
 
 /** Bytes between the `vec4u` of a table: uniform bindings start at multiples of 256. */
 const SLOT = 256;
-const NONE = 0xffffffff;
 
 /** Iterations that launches go through, and the words that kernels read of each. */
 interface Table {
@@ -67,59 +67,45 @@ interface Table {
   readonly find: (run: RunInputs) => readonly Iteration[];
 }
 
-/** Every step of a packing, in blocks of at most `most` sequences. */
-function stepBlocks({ batchSizes, offsets }: Packing, most: number): readonly Iteration[] {
-  const found: Iteration[] = [];
-  for (let t = 0; t < batchSizes.length; t++) {
-    for (let block = 0; block < batchSizes[t]; block += most) {
-      found.push({
-        first: offsets[t] + block,
-        rows: Math.min(most, batchSizes[t] - block),
-        previous: t === 0 ? NONE : offsets[t - 1] + block,
-        next: Math.max(0, Math.min(most, (batchSizes[t + 1] ?? 0) - block)),
-        block,
-        step: t,
-      });
-    }
-  }
-  return found;
+/** Every step of a packing. */
+function steps(packing: Packing): readonly Iteration[] {
+  return Array.from(packing.batchSizes, (active, t) => ({ active, words: stepWords(packing, t) }));
+}
+
+/** The steps of a packing in runs of at most `most`. */
+function runsOfSteps({ batchSizes, lengths }: Packing, most: number): readonly Iteration[] {
+  const T = batchSizes.length;
+  return Array.from({ length: Math.ceil(T / most) }, (_, i) => ({
+    active: batchSizes[i * most],
+    words: [i * most, Math.min(T, (i + 1) * most), lengths.length, 0],
+  }));
 }
 
 /** `rows` in chunks of at most `most`. */
 function chunks(rows: number, most: number): readonly Iteration[] {
-  return Array.from({ length: Math.ceil(rows / most) }, (_, i) => ({
-    first: i * most,
-    rows: Math.min(most, rows - i * most),
-    previous: NONE,
-    next: 0,
-    block: 0,
-    step: i,
-  }));
+  return Array.from({ length: Math.ceil(rows / most) }, (_, i) => {
+    const active = Math.min(most, rows - i * most);
+    return { active, words: [i * most, active, 0, 0] };
+  });
 }
 
 interface BoundBuffer {
-  readonly memory: (turn: number) => Memory;
+  readonly memory: () => Memory;
   readonly offset: number;
   readonly size: number;
 }
 
 /** A binding that is an image. */
 interface BoundImage {
-  readonly image: (turn: number) => Image;
+  readonly image: Image;
 }
 
-/** Rows and sequences of one iteration of a launch. */
+/** One iteration of a launch. */
 interface Iteration {
-  readonly first: number;
-  readonly rows: number;
-  /** First row of the block at the step before; `NONE` at the first step. */
-  readonly previous: number;
-  /** Sequences that have a next step. */
-  readonly next: number;
-  /** First sequence of the block. */
-  readonly block: number;
-  /** Number of the step or chunk. */
-  readonly step: number;
+  /** Sequences or rows that the grid depends on. */
+  readonly active: number;
+  /** What kernels read of it: a `vec4u`. */
+  readonly words: readonly number[];
 }
 
 interface Launch {
@@ -131,10 +117,8 @@ interface Launch {
   readonly table: Table | undefined;
   /** What the buffers belong to: input slots and tables. */
   readonly uses: ReadonlySet<number | Table>;
-  /** For each binding with an offset at each launch: bytes from the iteration's place. */
-  readonly moving: readonly ((iteration: Iteration, index: number) => number)[];
-  /** Bind groups by turn; emptied when a buffer changes. */
-  groups: (GPUBindGroup | undefined)[];
+  /** Absent until it is needed, and again when a buffer changes. */
+  group: GPUBindGroup | undefined;
 }
 
 interface Move {
@@ -233,16 +217,17 @@ export function makePlan(
     const { each } = dispatch;
     if (each === undefined) return undefined;
     const key = "stepsOf" in each
-      ? `steps${packingId(each.stepsOf)}:${each.block}`
+      ? `steps${packingId(each.stepsOf)}:${each.most}`
       : `chunk${each.chunk}:${extentKey(dispatch.rows, node)}`;
     const table = tables.get(key) ?? {
       memory: own(SLOT),
       words: new Uint32Array(SLOT / 4),
       iterations: [],
-      find: (run) =>
-        "stepsOf" in each
-          ? stepBlocks(run.packings.get(each.stepsOf)!, each.block ?? Infinity)
-          : chunks(extentOf(dispatch.rows, node, run), each.chunk),
+      find: (run) => {
+        if ("chunk" in each) return chunks(extentOf(dispatch.rows, node, run), each.chunk);
+        const packing = run.packings.get(each.stepsOf)!;
+        return each.most === undefined ? steps(packing) : runsOfSteps(packing, each.most);
+      },
     };
     tables.set(key, table);
     return table;
@@ -268,12 +253,13 @@ export function makePlan(
   };
 
   const freeImages: Image[] = [];
-  const giveImage = (elements: number): Image => {
-    const rows = imageRows(elements);
-    const fit = freeImages.filter((image) => image.rows >= rows && image.rows <= 2 * rows)
+  const giveImage = (elements: number, texel: Texel = 4): Image => {
+    const rows = imageRows(elements, texel);
+    const fit = freeImages
+      .filter((image) => image.texel === texel && image.rows >= rows && image.rows <= 2 * rows)
       .sort((a, b) => a.rows - b.rows)[0];
     if (fit !== undefined) return freeImages.splice(freeImages.indexOf(fit), 1)[0];
-    const image = device.allocateImage(rows);
+    const image = device.allocateImage(rows, texel);
     ownedImages.add(image);
     return image;
   };
@@ -318,18 +304,28 @@ export function makePlan(
     return memory;
   };
 
-  /** Images that a node writes itself, by name. */
-  const namedImage = (images: Map<string, Image>, name: string, size: number): Image => {
-    const image = images.get(name) ?? giveImage(size);
-    images.set(name, image);
+  /** Scratch memory of a node that is a texture, by its name. */
+  const namedExchange = (exchanges: Map<string, Image>, name: string, size: number): Image => {
+    const image = exchanges.get(name) ?? giveImage(size, 1);
+    exchanges.set(name, image);
     return image;
+  };
+
+  let counter: Memory | undefined;
+  /** The counter that the launches share: they run one after the other. */
+  const counterMemory = (): Memory => {
+    if (counter === undefined) {
+      counter = own(16);
+      upload(counter, new Uint32Array(4));
+    }
+    return counter;
   };
 
   function launch(
     node: Node,
     dispatch: Dispatch,
     scratch: Map<string, Memory>,
-    images: Map<string, Image>,
+    exchanges: Map<string, Image>,
   ): Launch {
     const uses = new Set<number | Table>();
     const changes: (Block | Memory)[] = [];
@@ -337,7 +333,6 @@ export function makePlan(
     const parts: (Block | Memory)[] = [];
     const table = tableOf(node, dispatch);
     if (table !== undefined) uses.add(table);
-    const moving: Launch["moving"][number][] = [];
     const bind = (binding: Binding): BoundBuffer | BoundImage => {
       if ("values" in binding) return uniform(`v${binding.values}`, binding.values);
       if ("extent" in binding) {
@@ -351,37 +346,26 @@ export function makePlan(
         return buffer;
       }
       if ("iteration" in binding) {
-        moving.push((_, index) => index * SLOT);
-        return fixed(() => table!.memory, 0, 32);
+        return fixed(() => table!.memory, 0, 16);
       }
+      if ("counter" in binding) return fixed(counterMemory, 0, 16);
       if ("rowIndex" in binding) {
         const memory = indexOf(binding.rowIndex, binding.of);
         return fixed(() => memory, 0, 4 * wordsOf(binding.rowIndex) * binding.of.capacity);
       }
       if ("scratch" in binding) {
-        const { scratch: name, size, turn, rowsOfBlock } = binding;
-        const names = turn === undefined ? [name] : [`${name} 0`, `${name} 1`];
-        const ahead = turn === "before" ? 1 : 0;
-        if (turn !== undefined && binding.access.startsWith("image")) {
-          const pair = names.map((name) => namedImage(images, name, size));
-          return { image: (turn) => pair[(turn + ahead) % pair.length] };
-        }
-        const memories = names.map((name) => named(scratch, name, size));
+        const { scratch: name, size } = binding;
+        if (binding.access === "exchange") return { image: namedExchange(exchanges, name, size) };
+        const memory = named(scratch, name, size);
         const window = binding.window ?? { offset: 0, size };
+        const buffer = fixed(() => memory, 4 * window.offset, 4 * window.size);
         if (binding.access === "image") {
-          const from = fixed(() => memories[0], 4 * window.offset, 4 * window.size);
           const isPart = window.size < size;
-          const image = imageOf(memories[0], from, () => window.size, isPart);
-          if (isPart) parts.push(memories[0]);
-          return { image: () => image };
+          const image = imageOf(memory, buffer, () => window.size, isPart);
+          if (isPart) parts.push(memory);
+          return { image };
         }
-        if (binding.access === "write") changes.push(...memories);
-        const buffer: BoundBuffer = {
-          memory: (turn) => memories[(turn + ahead) % memories.length],
-          offset: 4 * window.offset,
-          size: 4 * window.size,
-        };
-        if (rowsOfBlock !== undefined) moving.push(moveOf(buffer, rowsOfBlock));
+        if (binding.access === "write") changes.push(memory);
         return buffer;
       }
       const tensor = "input" in binding ? node.inputs[binding.input] : node.outputs[binding.output];
@@ -397,7 +381,7 @@ export function makePlan(
         const from = at(block, offset + window.offset, window.size);
         const image = imageOf(block, from, count, isPart);
         if (isPart) parts.push(block);
-        return { image: () => image };
+        return { image };
       }
       if (block.kind === "input") uses.add(block.slot);
       if (binding.access === "write") changes.push(block);
@@ -418,22 +402,12 @@ export function makePlan(
     const { kernel, constants, straight = false, images: elements = false } = dispatch;
     const code = kernelSource(kernel, { constants, straight, images: elements });
     const access = dispatch.bindings.map((binding) =>
-      binding.rowsOfBlock !== undefined || "iteration" in binding ? "moving" : binding.access
+      "iteration" in binding ? "moving" : binding.access
     );
     const pipeline = device.pipeline(code, access, kernel);
     for (const change of changes) write(change);
     for (const part of parts) forgetImages(part);
-    return { kind: "launch", node, dispatch, pipeline, bound, table, moving, uses, groups: [] };
-  }
-
-  /** Where a window starts that moves with the block. */
-  function moveOf({ memory }: BoundBuffer, columns: number): Launch["moving"][number] {
-    return ({ block, step }) =>
-      // A window past the last row is bound, though not read: it must lie in the buffer.
-      Math.min(
-        SLOT * Math.floor(block * columns / 64),
-        SLOT * Math.floor(memory(step % 2).bytes / SLOT),
-      );
+    return { kind: "launch", node, dispatch, pipeline, bound, table, uses, group: undefined };
   }
 
   for (const node of nodes) {
@@ -461,18 +435,18 @@ export function makePlan(
       });
     }
     const scratch = new Map<string, Memory>();
-    const images = new Map<string, Image>();
+    const exchanges = new Map<string, Image>();
     for (const dispatch of node.operation.lower?.(node, device.adapter) ?? []) {
       for (const index of dispatch.clear ?? []) {
         const { block, offset } = place(node.outputs[index]);
         write(block);
         commands.push({ kind: "move", to: at(block, offset, sizeOf(node.outputs[index].shape)) });
       }
-      commands.push(launch(node, dispatch, scratch, images));
+      commands.push(launch(node, dispatch, scratch, exchanges));
     }
     for (const memory of scratch.values()) forgetImages(memory);
     free.push(...scratch.values());
-    freeImages.push(...images.values());
+    freeImages.push(...exchanges.values());
     for (const block of blocksEndingAt(node)) {
       forgetImages(block);
       free.push(memories.get(block)!);
@@ -509,7 +483,7 @@ export function makePlan(
 
   function changed(source: number | Table): void {
     for (const command of commands) {
-      if (command.kind === "launch" && command.uses.has(source)) command.groups = [];
+      if (command.kind === "launch" && command.uses.has(source)) command.group = undefined;
     }
   }
 
@@ -588,25 +562,23 @@ export function makePlan(
       table.words = new Uint32Array(2 * words);
       changed(table);
     }
-    table.iterations.forEach(({ first, rows, previous, next, block }, i) => {
-      table.words.set([first, rows, previous, next, block], i * SLOT / 4);
-    });
+    table.iterations.forEach((iteration, i) => table.words.set(iteration.words, i * SLOT / 4));
     upload(table.memory, table.words.subarray(0, words));
   }
 
-  function groupOf(command: Launch, turn: number): GPUBindGroup {
-    return command.groups[turn] ??= device.gpu.createBindGroup({
+  function groupOf(command: Launch): GPUBindGroup {
+    return command.group ??= device.gpu.createBindGroup({
       layout: command.pipeline.layout,
       entries: command.bound.map((bound, binding) => {
-        if ("image" in bound) return { binding, resource: bound.image(turn).view };
+        if ("image" in bound) return { binding, resource: bound.image.view };
         const { memory, offset, size } = bound;
-        return { binding, resource: { buffer: memory(turn).buffer, offset, size } };
+        return { binding, resource: { buffer: memory().buffer, offset, size } };
       }),
     });
   }
 
-  // The moving windows' offsets of one launch.
-  const offsets = new Uint32Array(8);
+  /** Where the iteration of a launch is in its table, in bytes. */
+  const iterationOffset = new Uint32Array(1);
 
   function encode(run: RunInputs, encoder: GPUCommandEncoder): void {
     let pass: GPUComputePassEncoder | undefined;
@@ -616,9 +588,9 @@ export function makePlan(
         pass?.end();
         pass = undefined;
         const { from, to } = command;
-        if (from === undefined) encoder.clearBuffer(to.memory(0).buffer, to.offset, to.size);
+        if (from === undefined) encoder.clearBuffer(to.memory().buffer, to.offset, to.size);
         else {
-          const source = from.memory(0).buffer, target = to.memory(0).buffer;
+          const source = from.memory().buffer, target = to.memory().buffer;
           encoder.copyBufferToBuffer(source, from.offset, target, to.offset, to.size);
         }
         continue;
@@ -627,7 +599,7 @@ export function makePlan(
         pass?.end();
         pass = undefined;
         const { from, to, count } = command;
-        const { buffer } = from.memory(0);
+        const { buffer } = from.memory();
         // Whole rows: every buffer has room after its end for one.
         encoder.copyBufferToTexture(
           { buffer, offset: from.offset, bytesPerRow: 4 * IMAGE_ROW },
@@ -636,12 +608,12 @@ export function makePlan(
         );
         continue;
       }
-      const { dispatch, node, pipeline, table, moving } = command;
+      const { dispatch, node, pipeline, table } = command;
       const rows = extentOf(dispatch.rows, node, run);
       pass ??= encoder.beginComputePass();
       pass.setPipeline(pipeline.pipeline);
       if (table === undefined) {
-        launchOnce(command, pass, dispatch.grid({ rows, active: rows }), 0);
+        launchOnce(command, pass, dispatch.grid({ rows, active: rows }));
         continue;
       }
       const { each } = dispatch;
@@ -649,12 +621,8 @@ export function makePlan(
       const { iterations } = table;
       for (let n = 0; n < iterations.length; n++) {
         const index = reversed ? iterations.length - 1 - n : n;
-        const iteration = iterations[index];
-        moving.forEach((move, i) => {
-          offsets[i] = move(iteration, index);
-        });
-        const grid = dispatch.grid({ rows, active: iteration.rows });
-        launchOnce(command, pass, grid, iteration.step % 2);
+        const grid = dispatch.grid({ rows, active: iterations[index].active });
+        launchOnce(command, pass, grid, index * SLOT);
       }
     }
     pass?.end();
@@ -664,10 +632,11 @@ export function makePlan(
     command: Launch,
     pass: GPUComputePassEncoder,
     [x, y, z]: readonly [number, number, number],
-    turn: number,
+    offset = 0,
   ): void {
     if (x * y * z === 0) return;
-    pass.setBindGroup(0, groupOf(command, turn), offsets, 0, command.moving.length);
+    iterationOffset[0] = offset;
+    pass.setBindGroup(0, groupOf(command), iterationOffset, 0, command.table === undefined ? 0 : 1);
     pass.dispatchWorkgroups(x, y, z);
     launches++;
   }

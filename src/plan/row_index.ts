@@ -3,9 +3,15 @@ import type { RowIndex } from "../graph/dispatch.ts";
 
 const NONE = 0xffffffff;
 
-/** Words that an index has for each row. */
+/** Words that an index has for each row, sequence or step. */
 export function wordsOf(index: RowIndex): number {
-  return index === "spans" ? 4 : 1;
+  return index === "spans" || index === "eachStep" ? 4 : 1;
+}
+
+/** The words of `eachStep` for one step. */
+export function stepWords({ batchSizes, offsets }: Packing, t: number): readonly number[] {
+  const before = t === 0 ? NONE : offsets[t - 1];
+  return [offsets[t], batchSizes[t], before, batchSizes[t + 1] ?? 0];
 }
 
 /** The numbers that {@linkcode RowIndex} describes, for one packing. */
@@ -13,6 +19,11 @@ export function rowIndex(index: RowIndex, packing: Packing): Uint32Array<ArrayBu
   const { lengths, order, batchSizes, offsets } = packing;
   const T = batchSizes.length, N = offsets[T];
   if (index === "order") return new Uint32Array(order);
+  if (index === "eachStep") {
+    const words = new Uint32Array(4 * T);
+    for (let t = 0; t < T; t++) words.set(stepWords(packing, t), 4 * t);
+    return words;
+  }
   const perSequence = index === "firsts" || index === "lasts";
   const rows = new Uint32Array(perSequence ? lengths.length : wordsOf(index) * N);
   rows.fill(NONE);
