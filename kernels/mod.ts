@@ -13,6 +13,8 @@
  * | `//# table x at 2: of COLUMNS` | storage that is only read, and `fn x_get(i) -> vec4f` |
  * | `//# span at 0: of N` | `fn element_count()` of a launch over rows of N elements |
  * | `//# elements x at 1: of N` | `fn x_at(i) -> vec4f`, elements i to i+3, i a multiple of 4, from storage or an image |
+ * | `//# inputs at 2: of N` | a binding for each input of the program: elements as above, or storage |
+ * | `//# steps` | the program's expressions; `value` is the last one's |
  * | `//# if NAME` ... `//# end` | the lines if the constant is not 0 |
  * | `//# include name` | another file |
  *
@@ -27,11 +29,10 @@ import attention from "./attention.wgsl" with { type: "text" };
 import attentionBackward from "./attention_backward.wgsl" with { type: "text" };
 import attentionBackwardKeys from "./attention_backward_keys.wgsl" with { type: "text" };
 import attentionWeights from "./attention_weights.wgsl" with { type: "text" };
-import binary from "./binary.wgsl" with { type: "text" };
 import conv1d from "./conv1d.wgsl" with { type: "text" };
 import conv1dBackward from "./conv1d_backward.wgsl" with { type: "text" };
 import copyColumns from "./copy_columns.wgsl" with { type: "text" };
-import dropout from "./dropout.wgsl" with { type: "text" };
+import elementwise from "./elementwise.wgsl" with { type: "text" };
 import gatherRows from "./gather_rows.wgsl" with { type: "text" };
 import globalNorm from "./global_norm.wgsl" with { type: "text" };
 import globalNormTotal from "./global_norm_total.wgsl" with { type: "text" };
@@ -45,13 +46,9 @@ import linearBackwardWeightImage from "./linear_backward_weight_image.wgsl" with
 import lstm from "./lstm.wgsl" with { type: "text" };
 import lstmImage from "./lstm_image.wgsl" with { type: "text" };
 import philox from "./philox.wgsl" with { type: "text" };
-import scale from "./scale.wgsl" with { type: "text" };
 import sgd from "./sgd.wgsl" with { type: "text" };
 import splitKey from "./split_key.wgsl" with { type: "text" };
 import sum from "./sum.wgsl" with { type: "text" };
-import sumBackward from "./sum_backward.wgsl" with { type: "text" };
-import unary from "./unary.wgsl" with { type: "text" };
-import unaryBackward from "./unary_backward.wgsl" with { type: "text" };
 import lstmBackward from "./lstm_backward.wgsl" with { type: "text" };
 import lstmBackwardImage from "./lstm_backward_image.wgsl" with { type: "text" };
 import batchNorm from "./batch_norm.wgsl" with { type: "text" };
@@ -81,11 +78,10 @@ const files: Readonly<Record<string, string>> = {
   attention_backward: attentionBackward,
   attention_backward_keys: attentionBackwardKeys,
   attention_weights: attentionWeights,
-  binary,
   conv1d,
   conv1d_backward: conv1dBackward,
   copy_columns: copyColumns,
-  dropout,
+  elementwise,
   gather_rows: gatherRows,
   global_norm: globalNorm,
   global_norm_total: globalNormTotal,
@@ -103,13 +99,9 @@ const files: Readonly<Record<string, string>> = {
   philox,
   pool,
   pool_backward: poolBackward,
-  scale,
   sgd,
   split_key: splitKey,
   sum,
-  sum_backward: sumBackward,
-  unary,
-  unary_backward: unaryBackward,
   batch_norm: batchNorm,
   batch_norm_backward: batchNormBackward,
   cross_entropy: crossEntropy,
@@ -135,6 +127,11 @@ export interface Expansion {
   readonly straight?: boolean;
   /** Read elements from images, which software adapters gather several times faster. */
   readonly images?: boolean;
+  /** What `elementwise` computes, see `ElementProgram` in src/graph/dispatch.ts. */
+  readonly program?: {
+    readonly inputs: readonly string[];
+    readonly steps: readonly string[];
+  };
 }
 
 type Constants = Expansion["constants"];
@@ -220,6 +217,25 @@ function elements(name: string, binding: number, aligned: boolean, images: boole
     `fn ${name}_at(at: u32) -> vec4f {\n  return ${name}_get(at);\n}`;
 }
 
+/** Bindings of a program's inputs: `xK_at(i)` for elements, `xK` for an array of numbers. */
+function programInputs(first: number, aligned: boolean, { program, images }: Expansion): string[] {
+  return program!.inputs.map((kind, k) =>
+    kind === "elements"
+      ? elements(`x${k}`, first + k, aligned, images ?? false)
+      : `@group(0) @binding(${first + k}) var<storage, read> x${k}: array<${kind}>;`
+  );
+}
+
+/** The elements `eK` of a program's inputs, its expressions `vK`, and `value`. */
+function programSteps({ program }: Expansion): string[] {
+  const { inputs, steps } = program!;
+  return [
+    ...inputs.flatMap((kind, k) => kind === "elements" ? [`let e${k} = x${k}_at(i);`] : []),
+    ...steps.map((step, k) => `let v${k} = ${step};`),
+    `let value = v${steps.length - 1};`,
+  ];
+}
+
 /** What kernels of software adapters need. */
 const imageFunctions = `
 // x, which is in a uniform, for a condition: of one that follows from uniforms alone, Mesa's lavapipe
@@ -279,6 +295,12 @@ function expandLines(lines: readonly string[], expansion: Expansion): string[] {
       out.push(exchange(name, Number(binding), valueOf(columns, constants) % 4 === 0));
     } else if (words[1] === "counter") {
       out.push(counter(Number(words[3])));
+    } else if (words[1] === "inputs") {
+      const [, first, columns] = /inputs at (\d+): of (\w+)/.exec(lines[at])!;
+      const aligned = valueOf(columns, constants) % 4 === 0;
+      out.push(...programInputs(Number(first), aligned, expansion));
+    } else if (words[1] === "steps") {
+      out.push(...programSteps(expansion));
     } else if (words[1] === "span") {
       out.push(span(Number(words[3].replace(":", "")), words[5]));
     } else if (words[1] === "elements") {

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { pack, packed, packedRows } from "../src/core/packing.ts";
-import { randomKey } from "../src/core/random.ts";
+import { normal, randomKey, uniform } from "../src/core/random.ts";
 import { type HostTensor, type Tensor, tensor } from "../src/core/tensor.ts";
 import type { Device } from "../src/gpu/device.ts";
 import { input, nodesOf, print, type Traced } from "../src/graph/graph.ts";
@@ -10,15 +10,19 @@ import { dropout } from "../src/ops/dropout.ts";
 import { valueAndGrad } from "../src/ops/gradient.ts";
 import { linear, weightGradients } from "../src/ops/linear.ts";
 import { lstm } from "../src/ops/lstm.ts";
+import { scale } from "../src/ops/scale.ts";
 import { sgdStep } from "../src/ops/sgd.ts";
 import { sum } from "../src/ops/sum.ts";
 import { take } from "../src/ops/take.ts";
+import { relu, sigmoid, tanh } from "../src/ops/unary.ts";
 import { ALIGNMENT, ravel, reshape, unravel } from "../src/ops/view.ts";
 import { rateOf } from "../src/optim/optimizer.ts";
 import { compile, run } from "../src/plan/compile.ts";
 import { dispose, put, read } from "../src/plan/device_tensor.ts";
+import { fuseElements } from "../src/plan/fusion.ts";
 import { shareEqualNodes } from "../src/plan/sharing.ts";
 import { deviceTest } from "./adapter.ts";
+import { assertClose } from "./reference/compare.ts";
 
 const six = tensor([1, 2, 3, 4, 5, 6]);
 
@@ -61,6 +65,55 @@ Deno.test("equal nodes are one after sharing, different ones are not", () => {
   );
   assertEquals(shapes.map((t) => t.shape), [[2, 3], [3, 2], [2, 3]]);
   assert(shapes[0] === shapes[2]);
+});
+
+Deno.test("operations on elements are one node where they feed only one another", () => {
+  const x = given(0, [6]), y = given(1, [6]);
+  const names = (...outputs: readonly Tensor[]): string[] =>
+    nodesOf(fuseElements(outputs as Traced[])).map(({ operation }) => operation.name)
+      .filter((name) => name !== "input" && name !== "constant");
+  assertEquals(names(relu(add(x, y))), ["add and relu"]);
+  const inner = add(x, y);
+  assertEquals(names(mul(inner, inner)), ["add and mul"]);
+  // Both ways from one to the other stay inside.
+  assertEquals(names(sub(relu(inner), tanh(inner))), ["add and relu and tanh and sub"]);
+  // Wanted itself, or by an operation of another kind.
+  assertEquals(names(inner, relu(inner)), ["add", "relu"]);
+  const product = linear(reshape(inner, [2, 3]) as Traced, given(3, [2, 3]));
+  assertEquals(names(relu(inner), product), ["add", "view", "linear", "relu"]);
+  // A number that is computed is read as such by what it scales.
+  const one = given(4, [1]);
+  assertEquals(names(scale(x, add(one, one))), ["add", "scale"]);
+  // An adapter binds 8 buffers at least: 7 inputs and the output.
+  const many = Array.from({ length: 9 }, (_, slot) => given(10 + slot, [6]) as Tensor);
+  const nodes = nodesOf(fuseElements([many.reduce(add)] as Traced[]))
+    .filter(({ operation }) => operation.name !== "input");
+  assertEquals(nodes.map(({ inputs }) => inputs.length), [3, 7]);
+});
+
+deviceTest("operations that run as one give what they give alone", async (device) => {
+  for (const shape of [[], [3], [5, 7], [130, 131]]) {
+    const n = shape.reduce((a, b) => a * b, 1);
+    const [a, b, c] = [1, 2, 3].map((seed) =>
+      tensor(Float32Array.from(normal(randomKey(seed), n)), shape)
+    );
+    const key = randomKey(4);
+    const steps = (a: Tensor, b: Tensor, c: Tensor, key: Tensor): readonly Tensor[] => {
+      const sums = add(a, scale(b, 3)), dropped = dropout(sums, 0.4, key);
+      const squashed = tanh(sub(dropped, mul(c, c)));
+      return [sums, dropped, squashed, mul(relu(squashed), sigmoid(sums))];
+    };
+    const [all, [last]] = await Promise.all([
+      read(run(device, steps)(a, b, c, key)),
+      read(run(device, (...of: Parameters<typeof steps>) => [steps(...of)[3]])(a, b, c, key)),
+    ]) as readonly (readonly HostTensor[])[];
+    const kept = uniform(key, n);
+    const sums = Array.from(a.data, (v, i) => v + 3 * b.data[i]);
+    const squashed = sums.map((v, i) => Math.tanh((kept[i] < 0.4 ? 0 : v / 0.6) - c.data[i] ** 2));
+    const expected = squashed.map((v, i) => Math.max(v, 0) / (1 + Math.exp(-sums[i])));
+    assertClose(last.data, Float64Array.from(expected), 1e-6, `[${shape}]`);
+    assertClose(all[3].data, Float64Array.from(expected), 1e-6, `[${shape}], one by one`);
+  }
 });
 
 Deno.test("print shows a graph line by line in topological order", () => {

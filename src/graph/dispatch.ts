@@ -86,12 +86,25 @@ export interface Iteration {
   readonly active: number;
 }
 
+/** What `elementwise.wgsl` computes. */
+export interface ElementProgram {
+  /** What each input is: `elements` as those of the output, or a few numbers. */
+  readonly inputs: readonly ("elements" | "f32" | "u32")[];
+  /**
+   * WGSL expressions, each a `vec4f`. `e0`, `e1` ... are the elements of an input, `x0`, `x1` ... its
+   * numbers, and `v0`, `v1` ... the values of expressions before. The last is the output.
+   */
+  readonly steps: readonly string[];
+}
+
 /** One or more launches of a kernel. */
 export interface Dispatch {
   /** Stem of the kernel's file. */
   readonly kernel: string;
   /** Values of the kernel's constants. */
   readonly constants: Readonly<Record<string, number | { readonly f32: number }>>;
+  /** For the kernel `elementwise`. */
+  readonly program?: ElementProgram;
   readonly bindings: readonly Binding[];
   /** The extent that the grid depends on. */
   readonly rows: Extent;

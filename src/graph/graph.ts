@@ -57,14 +57,27 @@ export interface Target {
   readonly maxBindingBytes: number;
 }
 
+/** How an operation computes each element of its only output from the same element of its inputs. */
+export interface Formula {
+  /**
+   * WGSL of four neighbouring elements, a `vec4f`, of which the first is the `i`th: `$0` are the same
+   * ones of input 0. Packed rows have `element_count()` elements.
+   */
+  readonly text: string;
+  /** Inputs that are a few numbers instead, and their type: `$1[0]` is the first number of input 1. */
+  readonly numbers?: Readonly<Record<number, "f32" | "u32">>;
+}
+
 /** A kind of computation: how it runs and how it is differentiated. */
 export interface Operation {
   readonly name: string;
   /**
-   * The dispatches that compute the outputs. Absent for operations that compute nothing: `input`,
-   * `constant`, `view`, `ravel`, `host`.
+   * The dispatches that compute the outputs. Absent for operations with a `formula`, and for those that
+   * compute nothing: `input`, `constant`, `view`, `ravel`, `host`.
    */
   readonly lower?: (node: Node, target: Target) => readonly Dispatch[];
+  /** For an operation on each element: neighbours in the graph run in one kernel. */
+  readonly formula?: (node: Node) => Formula;
   /**
    * Cotangents of the inputs from cotangents of the outputs (`undefined` where no gradient flows).
    * Absent: no gradient flows to any input.

@@ -1,22 +1,26 @@
 import { formatShape, type Tensor } from "../core/tensor.ts";
 import { type Operation, record, samePacking, type Traced } from "../graph/graph.ts";
-import { elementwise, floats } from "./elementwise.ts";
+import { floats } from "./elementwise.ts";
 import { scale } from "./scale.ts";
 
-function operation(name: "add" | "sub" | "mul", vjp: NonNullable<Operation["vjp"]>): Operation {
-  const choice = { ADD: 0, SUB: 0, MUL: 0, [name.toUpperCase()]: 1 };
-  return { name, lower: (node, target) => [elementwise("binary", node, target, choice)], vjp };
-}
+const addOperation: Operation = {
+  name: "add",
+  formula: () => ({ text: "$0 + $1" }),
+  vjp: (_node, [dy]) => [dy, dy],
+};
 
-const addOperation = operation("add", (_node, [dy]) => [dy, dy]);
+const subOperation: Operation = {
+  name: "sub",
+  formula: () => ({ text: "$0 - $1" }),
+  vjp: (_node, [dy]) => [dy, dy && scale(dy, -1) as Traced],
+};
 
-const subOperation = operation("sub", (_node, [dy]) => [dy, dy && scale(dy, -1) as Traced]);
-
-const mulOperation = operation(
-  "mul",
-  ({ inputs: [a, b] }, [dy]) =>
+const mulOperation: Operation = {
+  name: "mul",
+  formula: () => ({ text: "$0 * $1" }),
+  vjp: ({ inputs: [a, b] }, [dy]) =>
     dy === undefined ? [] : [mul(dy, b) as Traced, mul(dy, a) as Traced],
-);
+};
 
 function binary(operation: Operation, verb: string, a: Tensor, b: Tensor): Tensor {
   const [left, right] = floats(verb, a, b);

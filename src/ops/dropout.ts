@@ -1,6 +1,6 @@
 import { formatShape, type Tensor } from "../core/tensor.ts";
-import { type Node, type Operation, record, type Traced } from "../graph/graph.ts";
-import { elementwise, floats } from "./elementwise.ts";
+import { type Formula, type Node, type Operation, record, type Traced } from "../graph/graph.ts";
+import { floats } from "./elementwise.ts";
 import { keyOf } from "./split_key.ts";
 
 /** Constants of kernels that keep what has a random word of at least THRESHOLD, times KEEP. */
@@ -14,9 +14,17 @@ export function keepingAt(
 
 const operation: Operation = {
   name: "dropout",
-  lower: (node, target) => [
-    elementwise("dropout", node, target, keepingAt(Number(node.attributes.rate)), [1]),
-  ],
+  // Element 4c + j stays where word j of philox(key, (c, 0, 0, 0)) is at least rate 2³². Times zero
+  // elsewhere, so that NaN and infinity are not hidden. Backward is the same function of dy.
+  formula({ attributes: { rate } }: Node): Formula {
+    const { THRESHOLD, KEEP } = keepingAt(Number(rate));
+    const words = "philox(vec2u($1[0], $1[1]), vec4u(i / 4u, 0u, 0u, 0u))";
+    const kept = `${words} >= vec4u(${THRESHOLD}u)`;
+    return {
+      text: `$0 * select(vec4f(0.0), vec4f(${KEEP.f32.toExponential()}), ${kept})`,
+      numbers: { 1: "u32" },
+    };
+  },
   vjp(node: Node, [dy]: readonly (Traced | undefined)[]): readonly (Traced | undefined)[] {
     const [, key] = node.inputs;
     return dy === undefined ? [] : [dropout(dy, Number(node.attributes.rate), key) as Traced];

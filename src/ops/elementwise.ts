@@ -1,5 +1,5 @@
 import { formatShape, sizeOf, type Tensor } from "../core/tensor.ts";
-import type { Binding, Dispatch } from "../graph/dispatch.ts";
+import type { Binding, Dispatch, ElementProgram } from "../graph/dispatch.ts";
 import { type Node, type Spec, type Target, type Traced, traced } from "../graph/graph.ts";
 import { elementGrid } from "./grid.ts";
 import { rowsOf } from "./rows.ts";
@@ -34,32 +34,21 @@ export function elementRows(x: Spec): { readonly rows: Dispatch["rows"]; readonl
 /** Elements so few that software adapters take longer to make an image of them than to gather them. */
 const FEW = 16384;
 
-/**
- * A dispatch over all elements of a node's first output, four an invocation, whose bindings are its
- * rows, the inputs, and the output. N, the elements of a row, is among the constants.
- *
- * @param scalars Positions of the inputs that are not of the output's shape.
- */
-export function elementwise(
-  kernel: string,
-  node: Node,
-  { straight }: Target,
-  constants: Dispatch["constants"] = {},
-  scalars: readonly number[] = [],
-): Dispatch {
+/** A dispatch over all elements of a node's only output, which follows from its inputs by `program`. */
+export function elementwise(program: ElementProgram, node: Node, { straight }: Target): Dispatch {
   const { rows, N } = elementRows(node.outputs[0]);
   const images = straight && sizeOf(node.outputs[0].shape) > FEW;
-  const input = (_: unknown, input: number): Binding => ({
-    input,
-    access: images && !scalars.includes(input) ? "image" : "read",
-  });
   return {
-    kernel,
-    constants: { N, ...constants },
+    kernel: "elementwise",
+    constants: { N },
+    program,
     bindings: [
       { extent: rows, access: "uniform" },
-      ...node.inputs.map(input),
       { output: 0, access: "write" },
+      ...program.inputs.map((kind, input): Binding => ({
+        input,
+        access: images && kind === "elements" ? "image" : "read",
+      })),
     ],
     rows,
     grid: ({ rows }) => elementGrid(Math.ceil(rows * N / 4)),

@@ -1,13 +1,13 @@
 import { formatShape, sizeOf, type Tensor, tensor } from "../core/tensor.ts";
 import { type Node, type Operation, record, type Traced } from "../graph/graph.ts";
 import { mul } from "./binary.ts";
-import { elementwise, floats } from "./elementwise.ts";
+import { floats } from "./elementwise.ts";
 import { sum } from "./sum.ts";
 import { reshape } from "./view.ts";
 
 const operation: Operation = {
   name: "scale",
-  lower: (node, target) => [elementwise("scale", node, target, {}, [1])],
+  formula: () => ({ text: "$0 * $1[0]", numbers: { 1: "f32" } }),
   vjp(node: Node, [dy]: readonly (Traced | undefined)[]): readonly (Traced | undefined)[] {
     if (dy === undefined) return [];
     const [x, by] = node.inputs;

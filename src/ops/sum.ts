@@ -1,7 +1,7 @@
 import { formatShape, sizeOf, type Tensor } from "../core/tensor.ts";
 import type { Dispatch } from "../graph/dispatch.ts";
 import { type Node, type Operation, record, specLike } from "../graph/graph.ts";
-import { elementRows, elementwise, floats } from "./elementwise.ts";
+import { elementRows, floats } from "./elementwise.ts";
 import { elementGrid } from "./grid.ts";
 
 /** Elements that a workgroup of 64 adds. */
@@ -40,9 +40,10 @@ function operation(name: "sum" | "mean"): Operation {
   const mean = name === "mean" ? 1 : 0;
   const backward: Operation = {
     name: `${name}_backward`,
-    lower: (node, target) => [
-      elementwise("sum_backward", node, { ...target, straight: false }, { MEAN: mean }),
-    ],
+    formula: () => ({
+      text: mean === 1 ? "vec4f($0[0] / f32(element_count()))" : "vec4f($0[0])",
+      numbers: { 0: "f32" },
+    }),
   };
   return {
     name,

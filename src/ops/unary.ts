@@ -1,25 +1,26 @@
 import type { Tensor } from "../core/tensor.ts";
 import { type Operation, record } from "../graph/graph.ts";
-import { elementwise, floats } from "./elementwise.ts";
+import { floats } from "./elementwise.ts";
 
-/** The operation of a function and, from its result, of its derivative. */
-function operation(name: "relu" | "sigmoid" | "tanh"): Operation {
-  const choice = { RELU: 0, SIGMOID: 0, TANH: 0, [name.toUpperCase()]: 1 };
-  const backward: Operation = {
-    name: `${name}_backward`,
-    lower: (node, target) => [elementwise("unary_backward", node, target, choice)],
-  };
+/** The operation of a function f of x and, from y = f(x), of its derivative times dy. */
+function operation(name: string, ofX: string, ofYAndDy: string): Operation {
+  const backward: Operation = { name: `${name}_backward`, formula: () => ({ text: ofYAndDy }) };
   return {
     name,
-    lower: (node, target) => [elementwise("unary", node, target, choice)],
+    formula: () => ({ text: ofX }),
     vjp: ({ outputs: [y] }, [dy]) =>
       dy === undefined ? [] : [record(backward, [y, dy], {}, [y])[0]],
   };
 }
 
-const reluOperation = operation("relu");
-const sigmoidOperation = operation("sigmoid");
-const tanhOperation = operation("tanh");
+// Not max(), which may make NaN a number.
+const reluOperation = operation(
+  "relu",
+  "select($0, vec4f(0.0), $0 <= vec4f(0.0))",
+  "select($1, vec4f(0.0), $0 <= vec4f(0.0))",
+);
+const sigmoidOperation = operation("sigmoid", "sigmoid4($0)", "$0 * (1.0 - $0) * $1");
+const tanhOperation = operation("tanh", "tanh4($0)", "(1.0 - $0 * $0) * $1");
 
 function unary(operation: Operation, x: Tensor): Tensor {
   const [from] = floats(`take the ${operation.name} of`, x);

@@ -20,6 +20,7 @@ import type { Binding, Dispatch, Extent, RowIndex } from "../graph/dispatch.ts";
 import { type Node, nodesOf, type Traced, type TracedPacking } from "../graph/graph.ts";
 import { kernelSource } from "../../kernels/mod.ts";
 import { type Block, planMemory } from "./memory.ts";
+import { fuseElements } from "./fusion.ts";
 import { readersFirst } from "./order.ts";
 import { rowIndex, stepWords, wordsOf } from "./row_index.ts";
 import { shareEqualNodes } from "./sharing.ts";
@@ -149,7 +150,7 @@ export function makePlan(
   donated: ReadonlySet<number>,
 ): Plan {
   const { queue } = device.gpu;
-  const outputs = readersFirst(shareEqualNodes(wanted));
+  const outputs = readersFirst(fuseElements(shareEqualNodes(wanted)));
   const nodes = nodesOf(outputs);
   const { place, copies, born, taken } = planMemory(nodes, outputs, donated);
   const owned = new Set<Memory>();
@@ -399,8 +400,8 @@ export function makePlan(
           `${device.adapter.name} allows ${most}: make the model or the batch smaller`,
       );
     }
-    const { kernel, constants, straight = false, images: elements = false } = dispatch;
-    const code = kernelSource(kernel, { constants, straight, images: elements });
+    const { kernel, constants, straight, images, program } = dispatch;
+    const code = kernelSource(kernel, { constants, straight, images, program });
     const access = dispatch.bindings.map((binding) =>
       "iteration" in binding ? "moving" : binding.access
     );

@@ -1,0 +1,101 @@
+import type { ElementProgram } from "../graph/dispatch.ts";
+import { type Node, nodesOf, type Operation, record, type Traced } from "../graph/graph.ts";
+import { elementwise } from "../ops/elementwise.ts";
+
+/** Most inputs of a kernel: with its output as many buffers as every adapter lets a kernel bind. */
+const MOST_INPUTS = 7;
+
+/** What an input is to a formula. */
+type Kind = ElementProgram["inputs"][number];
+
+const kindOf = (node: Node, position: number): Kind =>
+  node.operation.formula!(node).numbers?.[position] ?? "elements";
+
+/** The distinct inputs that come from outside of a group of nodes. */
+function inputsOf(group: ReadonlySet<Node>): ReadonlyMap<string, { t: Traced; kind: Kind }> {
+  const inputs = new Map<string, { t: Traced; kind: Kind }>();
+  for (const node of [...group].sort((a, b) => a.id - b.id)) {
+    node.inputs.forEach((t, position) => {
+      if (group.has(t.node)) return;
+      const kind = kindOf(node, position);
+      inputs.set(`${t.node.id}.${t.index} ${kind}`, { t, kind });
+    });
+  }
+  return inputs;
+}
+
+/** One node that computes what a group's last one does. `now` gives a tensor's place in the new graph. */
+function fused(group: ReadonlySet<Node>, now: (t: Traced) => Traced): Node {
+  const inputs = inputsOf(group);
+  const numbers = new Map([...inputs.keys()].map((key, k) => [key, k]));
+  const members = [...group].sort((a, b) => a.id - b.id);
+  const steps = members.map((node) =>
+    node.operation.formula!(node).text.replace(/\$(\d)/g, (_, position) => {
+      const t = node.inputs[Number(position)];
+      if (group.has(t.node)) return `v${members.indexOf(t.node)}`;
+      const kind = kindOf(node, Number(position));
+      const k = numbers.get(`${t.node.id}.${t.index} ${kind}`)!;
+      return kind === "elements" ? `e${k}` : `x${k}`;
+    })
+  );
+  const program = { inputs: [...inputs.values()].map(({ kind }) => kind), steps };
+  const operation: Operation = {
+    name: members.map(({ operation }) => operation.name).join(" and "),
+    lower: (node, target) => [elementwise(program, node, target)],
+  };
+  const from = [...inputs.values()].map(({ t }) => now(t));
+  return record(operation, from, {}, members[members.length - 1].outputs)[0].node;
+}
+
+/**
+ * The same graph in which operations on elements that feed only one another are one node: a launch
+ * costs more than such an operation does.
+ *
+ * @returns The outputs in the new graph.
+ */
+export function fuseElements(outputs: readonly Traced[]): readonly Traced[] {
+  const nodes = nodesOf(outputs);
+  const users = new Map<Node, Set<Node>>(nodes.map((node) => [node, new Set()]));
+  for (const node of nodes) {
+    for (const { node: source } of node.inputs) users.get(source)!.add(node);
+  }
+  const returned = new Set(outputs.map(({ node }) => node));
+  const joins = (node: Node, group: ReadonlySet<Node>): boolean =>
+    node.operation.formula !== undefined && !returned.has(node) &&
+    [...users.get(node)!].every((user) =>
+      group.has(user) &&
+      user.inputs.every((t, position) => t.node !== node || kindOf(user, position) === "elements")
+    ) &&
+    inputsOf(new Set([...group, node])).size <= MOST_INPUTS;
+
+  const groups = new Map<Node, ReadonlySet<Node>>();
+  const joined = new Set<Node>();
+  // Users come after what they use, so that one pass from the end finds a whole group.
+  for (let last = nodes.length - 1; last >= 0; last--) {
+    if (nodes[last].operation.formula === undefined || joined.has(nodes[last])) continue;
+    const group = new Set([nodes[last]]);
+    for (let at = last - 1; at >= 0; at--) {
+      if (joins(nodes[at], group)) group.add(nodes[at]);
+    }
+    for (const node of group) joined.add(node);
+    groups.set(nodes[last], group);
+  }
+
+  const renamed = new Map<Node, Node>();
+  const now = (t: Traced): Traced => renamed.get(t.node)!.outputs[t.index];
+  // Ids tell the order: from the first group on, nodes are recorded anew.
+  let moved = false;
+  for (const node of nodes) {
+    const group = groups.get(node);
+    moved ||= group !== undefined;
+    if (group !== undefined) renamed.set(node, fused(group, now));
+    else if (!joined.has(node)) {
+      const { operation, inputs, attributes } = node;
+      renamed.set(
+        node,
+        moved ? record(operation, inputs.map(now), attributes, node.outputs)[0].node : node,
+      );
+    }
+  }
+  return outputs.map(now);
+}
