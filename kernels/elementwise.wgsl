@@ -4,7 +4,7 @@
 // binding  access      what                                              shape
 // 0        span        rows M
 // 1        rows        y                                                 [M,N]
-// 2 ...    read        each input's elements, or a few numbers           [M,N] or [n]
+// 2 ...    read        each input's elements, or an array                [M,N] or [n]
 //
 // An invocation computes 4 elements. Workgroups: elements / 256, at most 65535 in x.
 

@@ -217,7 +217,7 @@ function elements(name: string, binding: number, aligned: boolean, images: boole
     `fn ${name}_at(at: u32) -> vec4f {\n  return ${name}_get(at);\n}`;
 }
 
-/** Bindings of a program's inputs: `xK_at(i)` for elements, `xK` for an array of numbers. */
+/** Bindings of a program's inputs: `xK_at(i)` for elements, or the array `xK`. */
 function programInputs(first: number, aligned: boolean, { program, images }: Expansion): string[] {
   return program!.inputs.map((kind, k) =>
     kind === "elements"

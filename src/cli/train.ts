@@ -1,4 +1,5 @@
 import { dirname } from "node:path";
+import { allowMoreThreads } from "../gpu/device.ts";
 import { taskOf } from "../tasks/tasks.ts";
 import {
   type CommonConfig,
@@ -129,6 +130,8 @@ export async function trainApart(
   job: TrainJob,
   module: URL = new URL("./train_worker.ts", import.meta.url),
 ): Promise<number> {
+  // The worker may not.
+  allowMoreThreads();
   const worker = new Worker(module, {
     type: "module",
     deno: { permissions: await permissionsOf(job.run) },

@@ -88,11 +88,11 @@ export interface Iteration {
 
 /** What `elementwise.wgsl` computes. */
 export interface ElementProgram {
-  /** What each input is: `elements` as those of the output, or a few numbers. */
-  readonly inputs: readonly ("elements" | "f32" | "u32")[];
+  /** What each input is: `elements` as those of the output, or an array. */
+  readonly inputs: readonly ("elements" | "f32" | "u32" | "vec4f")[];
   /**
    * WGSL expressions, each a `vec4f`. `e0`, `e1` ... are the elements of an input, `x0`, `x1` ... its
-   * numbers, and `v0`, `v1` ... the values of expressions before. The last is the output.
+   * array, and `v0`, `v1` ... the values of expressions before. The last is the output.
    */
   readonly steps: readonly string[];
 }

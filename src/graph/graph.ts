@@ -55,29 +55,34 @@ export interface Target {
   readonly straight: boolean;
   /** Most bytes of a buffer that a kernel can bind. */
   readonly maxBindingBytes: number;
+  /** Most buffers that a kernel can bind. */
+  readonly maxBuffers: number;
 }
 
 /** How an operation computes each element of its only output from the same element of its inputs. */
 export interface Formula {
   /**
-   * WGSL of four neighbouring elements, a `vec4f`, of which the first is the `i`th: `$0` are the same
-   * ones of input 0. Packed rows have `element_count()` elements.
+   * WGSL of four neighbouring elements, a `vec4f`, of which the first is the `i`th, i being a multiple
+   * of 4: `$0` are the same ones of input 0. There are `element_count()` elements.
    */
   readonly text: string;
-  /** Inputs that are a few numbers instead, and their type: `$1[0]` is the first number of input 1. */
-  readonly numbers?: Readonly<Record<number, "f32" | "u32">>;
+  /** Inputs that are arrays instead, and their type: `$1[0]` is the first number of input 1. */
+  readonly arrays?: Readonly<Record<number, "f32" | "u32" | "vec4f">>;
 }
 
 /** A kind of computation: how it runs and how it is differentiated. */
 export interface Operation {
   readonly name: string;
   /**
-   * The dispatches that compute the outputs. Absent for operations with a `formula`, and for those that
+   * The dispatches that compute the outputs. Absent where a `formula` does, and for operations that
    * compute nothing: `input`, `constant`, `view`, `ravel`, `host`.
    */
   readonly lower?: (node: Node, target: Target) => readonly Dispatch[];
-  /** For an operation on each element: neighbours in the graph run in one kernel. */
-  readonly formula?: (node: Node) => Formula;
+  /**
+   * For an operation on each element: neighbours in the graph run in one kernel. `undefined` for nodes
+   * that have none; those are lowered.
+   */
+  readonly formula?: (node: Node) => Formula | undefined;
   /**
    * Cotangents of the inputs from cotangents of the outputs (`undefined` where no gradient flows).
    * Absent: no gradient flows to any input.

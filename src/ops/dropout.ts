@@ -22,7 +22,7 @@ const operation: Operation = {
     const kept = `${words} >= vec4u(${THRESHOLD}u)`;
     return {
       text: `$0 * select(vec4f(0.0), vec4f(${KEEP.f32.toExponential()}), ${kept})`,
-      numbers: { 1: "u32" },
+      arrays: { 1: "u32" },
     };
   },
   vjp(node: Node, [dy]: readonly (Traced | undefined)[]): readonly (Traced | undefined)[] {

@@ -7,7 +7,7 @@ import { reshape } from "./view.ts";
 
 const operation: Operation = {
   name: "scale",
-  formula: () => ({ text: "$0 * $1[0]", numbers: { 1: "f32" } }),
+  formula: () => ({ text: "$0 * $1[0]", arrays: { 1: "f32" } }),
   vjp(node: Node, [dy]: readonly (Traced | undefined)[]): readonly (Traced | undefined)[] {
     if (dy === undefined) return [];
     const [x, by] = node.inputs;

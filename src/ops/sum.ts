@@ -42,7 +42,7 @@ function operation(name: "sum" | "mean"): Operation {
     name: `${name}_backward`,
     formula: () => ({
       text: mean === 1 ? "vec4f($0[0] / f32(element_count()))" : "vec4f($0[0])",
-      numbers: { 0: "f32" },
+      arrays: { 0: "f32" },
     }),
   };
   return {

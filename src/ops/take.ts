@@ -1,6 +1,7 @@
 import { formatShape, isHostTensor, type Tensor } from "../core/tensor.ts";
 import type { Dispatch } from "../graph/dispatch.ts";
 import {
+  type Formula,
   host,
   type Node,
   type Operation,
@@ -15,6 +16,15 @@ import { lanesFor } from "./tiling.ts";
 
 const operation: Operation = {
   name: "take",
+  // Only where four neighbours are of one row, and the rows of the table are known.
+  formula({ inputs: [{ packing, shape: [V, E] }, { shape: [n] }] }: Node): Formula | undefined {
+    if (packing !== undefined || E % 4 !== 0 || n === 0) return undefined;
+    const row = `min($1[min(i / ${E}u, ${n - 1}u)], ${V - 1}u)`;
+    return {
+      text: `$0[${row} * ${E / 4}u + i % ${E}u / 4u]`,
+      arrays: { 0: "vec4f", 1: "u32" },
+    };
+  },
   lower(node: Node): readonly Dispatch[] {
     const [table, indices] = node.inputs;
     const E = table.shape[1];

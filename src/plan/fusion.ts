@@ -1,15 +1,22 @@
 import type { ElementProgram } from "../graph/dispatch.ts";
-import { type Node, nodesOf, type Operation, record, type Traced } from "../graph/graph.ts";
+import {
+  type Formula,
+  type Node,
+  nodesOf,
+  type Operation,
+  record,
+  type Target,
+  type Traced,
+} from "../graph/graph.ts";
 import { elementwise } from "../ops/elementwise.ts";
-
-/** Most inputs of a kernel: with its output as many buffers as every adapter lets a kernel bind. */
-const MOST_INPUTS = 7;
 
 /** What an input is to a formula. */
 type Kind = ElementProgram["inputs"][number];
 
+const formulaOf = (node: Node): Formula | undefined => node.operation.formula?.(node);
+
 const kindOf = (node: Node, position: number): Kind =>
-  node.operation.formula!(node).numbers?.[position] ?? "elements";
+  formulaOf(node)!.arrays?.[position] ?? "elements";
 
 /** The distinct inputs that come from outside of a group of nodes. */
 function inputsOf(group: ReadonlySet<Node>): ReadonlyMap<string, { t: Traced; kind: Kind }> {
@@ -30,7 +37,7 @@ function fused(group: ReadonlySet<Node>, now: (t: Traced) => Traced): Node {
   const numbers = new Map([...inputs.keys()].map((key, k) => [key, k]));
   const members = [...group].sort((a, b) => a.id - b.id);
   const steps = members.map((node) =>
-    node.operation.formula!(node).text.replace(/\$(\d)/g, (_, position) => {
+    formulaOf(node)!.text.replace(/\$(\d)/g, (_, position) => {
       const t = node.inputs[Number(position)];
       if (group.has(t.node)) return `v${members.indexOf(t.node)}`;
       const kind = kindOf(node, Number(position));
@@ -51,9 +58,13 @@ function fused(group: ReadonlySet<Node>, now: (t: Traced) => Traced): Node {
  * The same graph in which operations on elements that feed only one another are one node: a launch
  * costs more than such an operation does.
  *
+ * @param maxBuffers Buffers that a kernel can bind, the output among them.
  * @returns The outputs in the new graph.
  */
-export function fuseElements(outputs: readonly Traced[]): readonly Traced[] {
+export function fuseElements(
+  outputs: readonly Traced[],
+  { maxBuffers }: Pick<Target, "maxBuffers">,
+): readonly Traced[] {
   const nodes = nodesOf(outputs);
   const users = new Map<Node, Set<Node>>(nodes.map((node) => [node, new Set()]));
   for (const node of nodes) {
@@ -61,18 +72,18 @@ export function fuseElements(outputs: readonly Traced[]): readonly Traced[] {
   }
   const returned = new Set(outputs.map(({ node }) => node));
   const joins = (node: Node, group: ReadonlySet<Node>): boolean =>
-    node.operation.formula !== undefined && !returned.has(node) &&
+    formulaOf(node) !== undefined && !returned.has(node) &&
     [...users.get(node)!].every((user) =>
       group.has(user) &&
       user.inputs.every((t, position) => t.node !== node || kindOf(user, position) === "elements")
     ) &&
-    inputsOf(new Set([...group, node])).size <= MOST_INPUTS;
+    inputsOf(new Set([...group, node])).size < maxBuffers;
 
   const groups = new Map<Node, ReadonlySet<Node>>();
   const joined = new Set<Node>();
   // Users come after what they use, so that one pass from the end finds a whole group.
   for (let last = nodes.length - 1; last >= 0; last--) {
-    if (nodes[last].operation.formula === undefined || joined.has(nodes[last])) continue;
+    if (formulaOf(nodes[last]) === undefined || joined.has(nodes[last])) continue;
     const group = new Set([nodes[last]]);
     for (let at = last - 1; at >= 0; at--) {
       if (joins(nodes[at], group)) group.add(nodes[at]);

@@ -150,7 +150,7 @@ export function makePlan(
   donated: ReadonlySet<number>,
 ): Plan {
   const { queue } = device.gpu;
-  const outputs = readersFirst(fuseElements(shareEqualNodes(wanted)));
+  const outputs = readersFirst(fuseElements(shareEqualNodes(wanted), device.adapter));
   const nodes = nodesOf(outputs);
   const { place, copies, born, taken } = planMemory(nodes, outputs, donated);
   const owned = new Set<Memory>();

@@ -11,6 +11,7 @@ import type { Command, Options } from "../../src/cli/options.ts";
 import { print, runCommand } from "../../src/cli/output.ts";
 import { writeWholeFile } from "../../src/core/whole_file.ts";
 import { suggestion } from "../../src/core/suggestion.ts";
+import { allowMoreThreads } from "../../src/gpu/device.ts";
 import type { Profile } from "./profile.ts";
 import { type Peer, type PeerCommand, type Ran, type Ready, startPeer } from "./protocol.ts";
 import {
@@ -448,6 +449,8 @@ function partsOf({ only, quick }: Options<typeof command>): readonly Part[] {
 }
 
 async function main(options: Options<typeof command>): Promise<void> {
+  // The peers that use WebGPU inherit it.
+  allowMoreThreads();
   const { quick, data, json } = options;
   const parts = partsOf(options);
   const peers = parsePeers(options.peers);
