@@ -398,6 +398,7 @@ export function formatProfile(profile: Profile): string {
       ["step, wall", `${formatNumber(profile.stepMs)} ms`],
       ...(gpuMs === undefined ? [] : [["GPU time of its passes", `${formatNumber(gpuMs)} ms`]]),
       ["JavaScript in step(), without submit", `${formatNumber(profile.javascriptMs)} ms`],
+      ["the same while the GPU computes", `${formatNumber(profile.javascriptBusyMs)} ms`],
       [
         "queue.submit (software adapters may compute in it)",
         `${formatNumber(profile.submitMs)} ms`,

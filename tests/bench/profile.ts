@@ -42,8 +42,10 @@ export interface Profile {
   readonly kernels: string;
   /** Wall time, no wait but at the end. */
   readonly stepMs: number;
-  /** JavaScript: in `step()` but not in `queue.submit()`. */
+  /** JavaScript: in `step()` but not in `queue.submit()`, of a step that finds the GPU idle. */
   readonly javascriptMs: number;
+  /** The same while the GPU computes the step before: a software adapter takes the cores for it. */
+  readonly javascriptBusyMs: number;
   /** In `queue.submit()`; software adapters may compute in it. */
   readonly submitMs: number;
   /** Making a batch of samples, before `step()`. */
@@ -253,9 +255,16 @@ async function profile(work: ModelWork, cycles: number): Promise<Profile> {
     submits: (watch.submits - cycles) / cycles / units,
     passes: watch.passes / cycles / units,
   };
-  const javascriptMs = median(calls.map(({ total, submit }) => total - submit));
+  const javascriptBusyMs = median(calls.map(({ total, submit }) => total - submit));
   const submitMs = median(calls.map(({ submit }) => submit));
   const liveBytes = device.liveBytes;
+  calls.length = 0;
+  for (let i = 0; i < units; i++) {
+    const loss = step(i);
+    await read(loss);
+    dispose(loss);
+  }
+  const javascriptMs = median(calls.map(({ total, submit }) => total - submit));
 
   let gpuMs: number | undefined, perKernel: readonly KernelTime[] | undefined;
   if (timed) {
@@ -330,6 +339,7 @@ async function profile(work: ModelWork, cycles: number): Promise<Profile> {
     kernels: device.adapter.straight ? "straight" : "loop",
     stepMs,
     javascriptMs,
+    javascriptBusyMs,
     submitMs,
     batchMs: median(batchTimes),
     ...counts,
