@@ -68,57 +68,61 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(num_workgroups) groups
     }
     let before = (2u * j + (t + 1u) % 2u * ROWS) * H;
     let now = (2u * j + t % 2u * ROWS) * H;
+    //# for r in ROWS
+    //# for g in 4
     //# for q in GROUPS
-    {
-      //# for r in ROWS
-      //# for g in 4
-      var z$r$g = vec4f(0.0);
-      //# end
-      //# end
-      if (t > 0u) {
-        for (var k = 0u; k < H; k += 4u) {
+    var z$r$g$q = vec4f(0.0);
+    //# end
+    //# end
+    //# end
+    if (t > 0u) {
+      for (var k = 0u; k < H; k += 4u) {
+        //# for g in 4
+        //# for q in GROUPS
+        let i$g$q = ($g * H + k) * H + unit$q;
+        let p$g$q = w_at(i$g$q);
+        let q$g$q = below(w_at(i$g$q + H), k + 1u, H, H);
+        let r$g$q = below(w_at(i$g$q + 2u * H), k + 2u, H, H);
+        let s$g$q = below(w_at(i$g$q + 3u * H), k + 3u, H, H);
+        //# end
+        //# end
+        //# for r in ROWS
+        {
+          let a = inside(h_last_at(before + $r * H + k), k, H, H);
           //# for g in 4
-          let i$g = ($g * H + k) * H + unit$q;
-          let p$g = w_at(i$g);
-          let q$g = below(w_at(i$g + H), k + 1u, H, H);
-          let r$g = below(w_at(i$g + 2u * H), k + 2u, H, H);
-          let s$g = below(w_at(i$g + 3u * H), k + 3u, H, H);
+          //# for q in GROUPS
+          z$r$g$q += a.x * p$g$q;
+          z$r$g$q += a.y * q$g$q;
+          z$r$g$q += a.z * r$g$q;
+          z$r$g$q += a.w * s$g$q;
           //# end
-          //# for r in ROWS
-          {
-            let a = inside(h_last_at(before + $r * H + k), k, H, H);
-            //# for g in 4
-            z$r$g += a.x * p$g;
-            z$r$g += a.y * q$g;
-            z$r$g += a.z * r$g;
-            z$r$g += a.w * s$g;
-            //# end
-          }
           //# end
         }
+        //# end
       }
-      //# for r in ROWS
-      {
-        let here = step.x + j + $r;
-        let x = here * 4u * H + unit$q;
-        let i = sigmoid4(z$r0 + xw_at(x) + b0$q);
-        let f = sigmoid4(z$r1 + xw_at(x + H) + b1$q);
-        let g = tanh4(z$r2 + xw_at(x + 2u * H) + b2$q);
-        let o = sigmoid4(z$r3 + xw_at(x + 3u * H) + b3$q);
-        c$r$q = f * c$r$q + i * g;
-        let h_now = o * tanh4(c$r$q);
-        if (j + $r < step.y) {
-          h_set(here * H + unit$q, h_now, units$q);
-          c_set(here * H + unit$q, c$r$q, units$q);
-          gates_set(x, i, units$q);
-          gates_set(x + H, f, units$q);
-          gates_set(x + 2u * H, g, units$q);
-          gates_set(x + 3u * H, o, units$q);
-          h_last_put(now + $r * H + unit$q, h_now, units$q);
-        }
-      }
-      //# end
     }
+    //# for q in GROUPS
+    //# for r in ROWS
+    {
+      let here = step.x + j + $r;
+      let x = here * 4u * H + unit$q;
+      let i = sigmoid4(z$r0$q + xw_at(x) + b0$q);
+      let f = sigmoid4(z$r1$q + xw_at(x + H) + b1$q);
+      let g = tanh4(z$r2$q + xw_at(x + 2u * H) + b2$q);
+      let o = sigmoid4(z$r3$q + xw_at(x + 3u * H) + b3$q);
+      c$r$q = f * c$r$q + i * g;
+      let h_now = o * tanh4(c$r$q);
+      if (j + $r < step.y) {
+        h_set(here * H + unit$q, h_now, units$q);
+        c_set(here * H + unit$q, c$r$q, units$q);
+        gates_set(x, i, units$q);
+        gates_set(x + H, f, units$q);
+        gates_set(x + 2u * H, g, units$q);
+        gates_set(x + 3u * H, o, units$q);
+        h_last_put(now + $r * H + unit$q, h_now, units$q);
+      }
+    }
+    //# end
     //# end
     workgroupBarrier();
   }

@@ -72,11 +72,11 @@ const turned = (H: number): BufferReference => ({ scratch: "w transposed", size:
 /** Columns with room for whole groups of 4. */
 const inFours = (H: number): number => 4 * Math.ceil(H / 4);
 
-/** How the kernels of software adapters share the work: `units` of 4 for each invocation at most. */
-function shares(H: number, { batch }: TracedPacking, units: number): Record<string, number> {
+/** How the kernels of software adapters share the work. */
+function shares(H: number, { batch }: TracedPacking): Record<string, number> {
   const fours = Math.ceil(H / 32);
   // Of 256 invocations, which every adapter allows in a workgroup, each has at least so many.
-  const GROUPS = Math.max(Math.min(units, fours), Math.ceil(H / 1024));
+  const GROUPS = Math.max(Math.min(2, fours), Math.ceil(H / 1024));
   const ROWS = Math.min(8, 2 ** Math.ceil(Math.log2(batch)));
   return { H, GROUPS, LANES: 8 * Math.ceil(fours / GROUPS), ROWS };
 }
@@ -98,7 +98,7 @@ const workgroups = (ROWS: number): Dispatch["grid"] => ({ active }) => [
 
 /** The forward kernel of software adapters. */
 function imageForward(packing: TracedPacking, H: number, { bias, cells }: Given): Dispatch {
-  const constants = shares(H, packing, 1);
+  const constants = shares(H, packing);
   const B = inGroups(packing, constants);
   return {
     kernel: "lstm_image",
@@ -206,7 +206,7 @@ function tiledBackward(packing: TracedPacking, H: number, given: GivenBackward):
 
 /** The backward kernel of software adapters. */
 function imageBackward(packing: TracedPacking, H: number, given: GivenBackward): Dispatch {
-  const constants = shares(H, packing, 2);
+  const constants = shares(H, packing);
   const B = inGroups(packing, constants);
   return {
     kernel: "lstm_backward_image",
