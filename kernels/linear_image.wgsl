@@ -3,16 +3,16 @@
 //   y[m,n] = b[n] + Σ_k x[m,k] W[n,k]
 //
 // binding  access      what                                                     shape
-// 0        uniform     .x: rows M
+// 0        uniform     .x: first row of this launch, .y: its rows, .w: first element of y that is bound
 // 1        uniform     .x: N, .y: K, .z: first column n of this launch, .w: its columns
 // 2        image       x                                                        [M,K]
 // 3        image       W, from the first column's row on                        [.,K]
 // 4        image       b (not read if BIAS = 0)                                 [N]
-// 5        rows        y                                                        [M,N]
+// 5        rows        y, from that element on                                  [M,N]
 //
 // An invocation computes 4 neighbouring columns in each of GROUPS groups, of ROWS rows.
 // FOURS_N and FOURS_K are 4 if N and K are multiples of 4, else 1.
-// Workgroups: (ceil(columns / (32 GROUPS)), ceil(M / ROWS)).
+// Workgroups: (ceil(columns / (32 GROUPS)), ceil(rows / ROWS)).
 
 @group(0) @binding(0) var<uniform> rows: vec4u;
 @group(0) @binding(1) var<uniform> sizes: vec4u;
@@ -27,6 +27,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
   let K = opaque(sizes.y, l);
   let column = 32u * GROUPS * group.x + 4u * l;
   let m = ROWS * group.y;
+  let first = rows.x;
   //# for r in ROWS
   //# for g in GROUPS
   var y$r$g = vec4f(0.0);
@@ -42,7 +43,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     //# end
     //# for r in ROWS
     {
-      let a = inside(x_at((m + $r) * K + k), k, K, FOURS_K);
+      let a = inside(x_at((first + m + $r) * K + k), k, K, FOURS_K);
       //# for g in GROUPS
       y$r$g += a.x * vec4f(p$g.x, q$g.x, r$g.x, s$g.x);
       y$r$g += a.y * vec4f(p$g.y, q$g.y, r$g.y, s$g.y);
@@ -62,8 +63,8 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
       //# end
       let columns = min(4u, sizes.w - column - 32u * $g);
       //# for r in ROWS
-      if (m + $r < rows.x) {
-        y_set((m + $r) * N + n, y$r$g + bias, columns);
+      if (m + $r < rows.y) {
+        y_set((first + m + $r) * N + n - rows.w, y$r$g + bias, columns);
       }
       //# end
     }

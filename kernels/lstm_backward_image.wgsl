@@ -8,7 +8,8 @@
 //   carry = dc f
 //
 // binding  access      what                                              shape
-// 0        uniform     .x: first step of this launch, .y: step after its last, .z: sequences B
+// 0        uniform     .x: first step of this launch, .y: step after its last, .z: sequences B,
+//                      .w: first element of dz that is bound
 // 1        read        for each step its first packed row, its sequences, the first row of the step
 //                      before, and the sequences that have a step after   vec4u [T]
 // 2        image       dy, the cotangent of h from outside               [N,H]
@@ -17,7 +18,7 @@
 // 5        image       W_hh                                              [4H,H]
 // 6        exchange    dz of the last two steps                          [B/ROWS,2,ROWS,4,H]
 // 7        rows        carry after this launch's first step, for the next  [B,H]
-// 8        rows        dz                                                [N,4H]
+// 8        rows        dz, from that element on                          [N,4H]
 // 9        counter     sequences that are taken
 // 10       table       cotangent of c from outside, added to dc (if LATER = 1)  [N,H]
 // 11       table       c before the first step (if CELLS = 1, else 0)    [B,H]
@@ -125,10 +126,11 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(num_workgroups) groups
         let dz_f = dc * c_old * f * (1.0 - f);
         let dz_g = dc * i * (1.0 - g * g);
         let dz_o = dh * tc * o * (1.0 - o);
-        dz_set(at, dz_i, units$q);
-        dz_set(at + H, dz_f, units$q);
-        dz_set(at + 2u * H, dz_g, units$q);
-        dz_set(at + 3u * H, dz_o, units$q);
+        let gate = at - launch.w;
+        dz_set(gate, dz_i, units$q);
+        dz_set(gate + H, dz_f, units$q);
+        dz_set(gate + 2u * H, dz_g, units$q);
+        dz_set(gate + 3u * H, dz_o, units$q);
         let place = now + $r * 4u * H + unit$q;
         dz_last_put(place, dz_i, units$q);
         dz_last_put(place + H, dz_f, units$q);

@@ -7,7 +7,8 @@
 //   h[t] = o tanh(c[t])
 //
 // binding  access      what                                              shape
-// 0        uniform     .x: first step of this launch, .y: step after its last, .z: sequences B
+// 0        uniform     .x: first step of this launch, .y: step after its last, .z: sequences B,
+//                      .w: first element of the gates that is bound
 // 1        read        for each step its first packed row, its sequences, and two more   vec4u [T]
 // 2        image       xw                                                [N,4H]
 // 3        image       W_hh, each gate's part transposed                 [4,H,H]
@@ -16,7 +17,7 @@
 // 6        rows        c after this launch's last step, for the next     [B,H]
 // 7        rows        h                                                 [N,H]
 // 8        rows        c                                                 [N,H]
-// 9        rows        gates: i, f, g, o after their activations         [N,4H]
+// 9        rows        gates, from that element on: i, f, g, o after their activations  [N,4H]
 // 10       counter     sequences that are taken
 // 11       table       c before the first step (if CELLS = 1, else 0)    [B,H]
 //
@@ -115,10 +116,11 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(num_workgroups) groups
       if (j + $r < step.y) {
         h_set(here * H + unit$q, h_now, units$q);
         c_set(here * H + unit$q, c$r$q, units$q);
-        gates_set(x, i, units$q);
-        gates_set(x + H, f, units$q);
-        gates_set(x + 2u * H, g, units$q);
-        gates_set(x + 3u * H, o, units$q);
+        let gate = x - launch.w;
+        gates_set(gate, i, units$q);
+        gates_set(gate + H, f, units$q);
+        gates_set(gate + 2u * H, g, units$q);
+        gates_set(gate + 3u * H, o, units$q);
         h_last_put(now + $r * H + unit$q, h_now, units$q);
       }
     }

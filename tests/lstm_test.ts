@@ -1,7 +1,9 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { InputError } from "../src/core/errors.ts";
 import { pack, packed, packedRows } from "../src/core/packing.ts";
 import { normal, randomKey } from "../src/core/random.ts";
 import { type HostTensor, type Tensor, tensor } from "../src/core/tensor.ts";
+import type { Device } from "../src/gpu/device.ts";
 import type { Traced } from "../src/graph/graph.ts";
 import { lstmFromTorch, lstmLayers } from "../src/nn/lstm_layers.ts";
 import { add, mul } from "../src/ops/binary.ts";
@@ -89,6 +91,38 @@ for (
     },
   );
 }
+
+/** A device that says it can bind no more than so many bytes of a buffer. */
+function binding(device: Device, maxBindingBytes: number): Device {
+  const adapter = { ...device.adapter, maxBindingBytes };
+  return Object.create(device, { adapter: { value: adapter } });
+}
+
+deviceTest("matrices [N,4H] that are too large to bind are written in parts", async (device) => {
+  for (const [I, H] of [[3, 5], [7, 17], [33, 32]]) {
+    const packing = pack(Array.from({ length: 9 }, (_, b) => 5 + 2 * b));
+    const N = packedRows(packing);
+    const x = packed(packing, random(1, N * I), [I]), dh = packed(packing, random(2, N * H), [H]);
+    const params = {
+      weightIh: tensor(random(3, 4 * H * I, 0.3), [4 * H, I]),
+      weightHh: tensor(random(4, 4 * H * H, 0.3), [4 * H, H]),
+      biasIh: tensor(random(5, 4 * H)),
+      biasHh: tensor(random(6, 4 * H)),
+    };
+    // Rows that buffers are made for, twice N; a third of the matrix can be bound, more than [N,H].
+    const most = 4 * Math.ceil(128 * 4 * H / 3);
+    const [whole, parts] = await Promise.all(
+      [device, binding(device, most)].map(async (device) =>
+        await read(run(device, layerAndGradients)(x, params, dh)) as Record<string, HostTensor>
+      ),
+    );
+    assertEquals(Object.keys(parts), Object.keys(whole));
+    for (const name of Object.keys(whole)) assertEquals(parts[name].data, whole[name].data, name);
+    // Where not even one step of all sequences can be, it is refused.
+    const step = binding(device, 4 * 9 * 4 * H);
+    assertThrows(() => run(step, layerAndGradients)(x, params, dh), InputError, "in one binding");
+  }
+}, "straight");
 
 const goldens = await readLstmGoldens();
 for (const golden of goldens) {

@@ -91,8 +91,15 @@ export interface OpenDevice extends Device {
   wait(work: Promise<unknown>): Promise<void>;
 }
 
-/** How a kernel uses a binding; `moving` is `uniform` with an offset given at each launch. */
-export type BindingAccess = "read" | "write" | "uniform" | "moving" | "image" | "exchange";
+/** How a kernel uses a binding; what is moving has an offset that is given at each launch. */
+export type BindingAccess =
+  | "read"
+  | "write"
+  | "moving write"
+  | "uniform"
+  | "moving uniform"
+  | "image"
+  | "exchange";
 
 /** A pipeline and the layout of its only bind group. */
 export interface Pipeline {
@@ -113,8 +120,9 @@ const layoutEntries: Readonly<
 > = {
   read: { buffer: { type: "read-only-storage" } },
   write: { buffer: { type: "storage" } },
+  "moving write": { buffer: { type: "storage", hasDynamicOffset: true } },
   uniform: { buffer: { type: "uniform" } },
-  moving: { buffer: { type: "uniform", hasDynamicOffset: true } },
+  "moving uniform": { buffer: { type: "uniform", hasDynamicOffset: true } },
   image: { storageTexture: { access: "read-only", format: formats[4] } },
   exchange: { storageTexture: { access: "read-write", format: formats[1] } },
 };

@@ -76,6 +76,12 @@ export type Binding = BufferReference & {
   readonly access: "read" | "write" | "uniform" | "image" | "exchange";
   /** First element bound and number of elements, for a window of a larger buffer. */
   readonly window?: { readonly offset: number; readonly size: number };
+  /**
+   * Elements of a row, where an iteration writes only the rows that it is for. Of a tensor that is
+   * too large to be bound a part is then, which begins with the element that is the iteration's fourth
+   * word.
+   */
+  readonly ofRows?: number;
 };
 
 /** Extents of a run, as a dispatch's grid may need them. */
@@ -118,8 +124,8 @@ export interface Dispatch {
    * Launches the kernel once for each:
    * - time step of a packing, binding the step's `eachStep`;
    * - run of at most `most` time steps of a packing, binding `vec4u(first step, step after its last,
-   *   sequences B, 0)`; active are the sequences of its first step;
-   * - chunk of `rows`, binding `vec4u(first row, rows of the chunk, 0, 0)`.
+   *   sequences B, first element that is bound)`; active are the sequences of its first step;
+   * - chunk of `rows`, binding `vec4u(first row, rows of the chunk, 0, first element that is bound)`.
    */
   readonly each?:
     | { readonly stepsOf: TracedPacking; readonly most?: number; readonly reversed: boolean }

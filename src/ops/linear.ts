@@ -1,4 +1,4 @@
-import { formatShape, type Tensor } from "../core/tensor.ts";
+import { formatShape, type Shape, type Tensor } from "../core/tensor.ts";
 import type { Binding, BufferReference, Dispatch, Extent } from "../graph/dispatch.ts";
 import {
   type Node,
@@ -61,6 +61,9 @@ const WIDE = 2 ** 21;
 const firstsOf = (N: number, size: number): readonly number[] =>
   Array.from({ length: Math.ceil(N / size) }, (_, i) => i * size);
 
+/** More rows than there are. */
+const ALL = Number.MAX_SAFE_INTEGER;
+
 /** Groups of 32 columns that a workgroup of the kernels of software adapters computes. */
 const groupsOf = (columns: number): number => Math.min(4, Math.ceil(columns / 32));
 
@@ -73,7 +76,20 @@ function fours(N: number, K: number): Dispatch["constants"] {
 }
 
 /** Part of a tensor; default all. */
-type Part = BufferReference & Pick<Binding, "window">;
+type Part = BufferReference & Pick<Binding, "window" | "ofRows">;
+
+/**
+ * How a matrix is written: the most rows of a launch, and the matrix in parts where it is too large to
+ * be bound. Else the most are any number, so that launches share what says which rows they are for.
+ */
+function writing(
+  [rows, columns]: Shape,
+  { maxBindingBytes }: Target,
+): { readonly most: number; readonly parts: Pick<Binding, "ofRows"> } {
+  const bound = maxBindingBytes / 4, fitting = Math.floor((bound - 64) / columns / 16) * 16;
+  if (rows * columns <= bound || fitting === 0) return { most: ALL, parts: {} };
+  return { most: fitting, parts: { ofRows: columns } };
+}
 
 /** What the forward kernel of software adapters reads and writes. */
 interface ForwardOperands {
@@ -82,22 +98,25 @@ interface ForwardOperands {
   readonly w: Part;
   readonly b?: Part;
   readonly y: Part;
+  /** Most rows that a launch computes; default all. */
+  readonly most?: number;
   readonly N: number;
   readonly K: number;
 }
 
 /** The forward kernel of software adapters; large W in pieces, as the image of each is a copy. */
-function imageForward({ x, rows, w, b, y, N, K }: ForwardOperands): readonly Dispatch[] {
+function imageForward(operands: ForwardOperands): readonly Dispatch[] {
+  const { x, rows, w, b, y, most = ALL, N, K } = operands;
   const ROWS = rowsAtOnce(rows), GROUPS = groupsOf(N);
-  const most = N * K > WIDE ? multiple(WIDE / 2 / K, 64) : N;
-  return firstsOf(N, most).map((first) => {
-    const count = Math.min(most, N - first);
-    const piece = { ...w, ...(most < N ? { window: { offset: first * K, size: count * K } } : {}) };
+  const size = N * K > WIDE ? multiple(WIDE / 2 / K, 64) : N;
+  return firstsOf(N, size).map((first) => {
+    const count = Math.min(size, N - first);
+    const piece = { ...w, ...(size < N ? { window: { offset: first * K, size: count * K } } : {}) };
     return {
       kernel: "linear_image",
       constants: { ...fours(N, K), ROWS, GROUPS, BIAS: b === undefined ? 0 : 1 },
       bindings: [
-        { extent: rows, access: "uniform" },
+        { iteration: true, access: "uniform" },
         { values: [N, K, first, count], access: "uniform" },
         { ...x, access: "image" },
         { ...piece, access: "image" },
@@ -105,18 +124,27 @@ function imageForward({ x, rows, w, b, y, N, K }: ForwardOperands): readonly Dis
         { ...y, access: "write" },
       ],
       rows,
-      grid: ({ rows }) => [Math.ceil(count / (32 * GROUPS)), Math.ceil(rows / ROWS), 1],
+      each: { chunk: most },
+      grid: ({ active }) => [Math.ceil(count / (32 * GROUPS)), Math.ceil(active / ROWS), 1],
     };
   });
 }
 
-function lower(node: Node, { straight }: Target): readonly Dispatch[] {
+function lower(node: Node, target: Target): readonly Dispatch[] {
   const [x, w] = node.inputs;
   const [N, K] = w.shape;
-  if (!straight) return [tiledForward(node)];
-  const b = node.inputs.length > 2 ? { input: 2 } : undefined;
-  const operands = { x: { input: 0 }, rows: rowsOf(x), w: { input: 1 }, b, y: { output: 0 }, N, K };
-  return imageForward(operands);
+  if (!target.straight) return [tiledForward(node)];
+  const { most, parts } = writing(node.outputs[0].shape, target);
+  return imageForward({
+    x: { input: 0 },
+    rows: rowsOf(x),
+    w: { input: 1 },
+    b: node.inputs.length > 2 ? { input: 2 } : undefined,
+    y: { output: 0, ...parts },
+    most,
+    N,
+    K,
+  });
 }
 
 function vjp(node: Node, [dy]: readonly (Traced | undefined)[]): readonly (Traced | undefined)[] {

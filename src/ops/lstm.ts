@@ -96,9 +96,31 @@ const workgroups = (ROWS: number): Dispatch["grid"] => ({ active }) => [
   1,
 ];
 
+/**
+ * How a matrix [N,4H] is written: the most steps of a launch, each of which takes so many turns of the
+ * kernel's loops, and the matrix in parts where it is too large to be bound.
+ */
+function writing(
+  turns: number,
+  { batch, capacity }: TracedPacking,
+  H: number,
+  { maxBindingBytes }: Target,
+): { readonly most: number; readonly parts: Pick<Binding, "ofRows"> } {
+  const most = Math.max(1, Math.floor(MOST_TURNS / turns));
+  const bound = maxBindingBytes / 4, fitting = Math.floor((bound - 64) / (batch * 4 * H));
+  if (capacity * 4 * H <= bound || fitting === 0) return { most, parts: {} };
+  return { most: Math.min(most, fitting), parts: { ofRows: 4 * H } };
+}
+
 /** The forward kernel of software adapters. */
-function imageForward(packing: TracedPacking, H: number, { bias, cells }: Given): Dispatch {
+function imageForward(
+  packing: TracedPacking,
+  H: number,
+  { bias, cells }: Given,
+  target: Target,
+): Dispatch {
   const constants = shares(H, packing);
+  const { most, parts } = writing(1 + Math.ceil(H / 4), packing, H, target);
   const B = inGroups(packing, constants);
   return {
     kernel: "lstm_image",
@@ -117,16 +139,12 @@ function imageForward(packing: TracedPacking, H: number, { bias, cells }: Given)
       { scratch: "c", size: B * inFours(H), access: "write" },
       { output: 0, access: "write" },
       { output: 1, access: "write" },
-      { output: 2, access: "write" },
+      { output: 2, access: "write", ...parts },
       { counter: true, access: "write" },
       ...(cells === undefined ? [] : [{ input: cells, access: "read" } as const]),
     ],
     rows: { packing },
-    each: {
-      stepsOf: packing,
-      most: Math.floor(MOST_TURNS / (1 + Math.ceil(H / 4))),
-      reversed: false,
-    },
+    each: { stepsOf: packing, most, reversed: false },
     grid: workgroups(constants.ROWS),
   };
 }
@@ -140,7 +158,7 @@ const recurrence: Operation = {
     }
     return [
       transposed({ input: 1 }, turned(H), [4, H, H], target),
-      imageForward(packing, H, attributes as Given),
+      imageForward(packing, H, attributes as Given, target),
     ];
   },
   vjp(
@@ -205,8 +223,14 @@ function tiledBackward(packing: TracedPacking, H: number, given: GivenBackward):
 }
 
 /** The backward kernel of software adapters. */
-function imageBackward(packing: TracedPacking, H: number, given: GivenBackward): Dispatch {
+function imageBackward(
+  packing: TracedPacking,
+  H: number,
+  given: GivenBackward,
+  target: Target,
+): Dispatch {
   const constants = shares(H, packing);
+  const { most, parts } = writing(2 + H, packing, H, target);
   const B = inGroups(packing, constants);
   return {
     kernel: "lstm_backward_image",
@@ -220,17 +244,13 @@ function imageBackward(packing: TracedPacking, H: number, given: GivenBackward):
       { input: 3, access: "image" },
       { scratch: "dz", size: 2 * B * 4 * H, access: "exchange" },
       { scratch: "carry", size: B * inFours(H), access: "write" },
-      { output: 0, access: "write" },
+      { output: 0, access: "write", ...parts },
       { counter: true, access: "write" },
       ...optional(given),
       ...(given.cells === undefined ? [] : [{ output: 1, access: "write" } as const]),
     ],
     rows: { packing },
-    each: {
-      stepsOf: packing,
-      most: Math.floor(MOST_TURNS / (2 + 4 * Math.ceil(H / 4))),
-      reversed: true,
-    },
+    each: { stepsOf: packing, most, reversed: true },
     grid: workgroups(constants.ROWS),
   };
 }
@@ -251,7 +271,7 @@ const backward: Operation = {
   lower({ inputs, attributes }: Node, target: Target): readonly Dispatch[] {
     const H = inputs[3].shape[1], packing = inputs[0].packing!;
     if (target.straight) {
-      return [imageBackward(packing, H, attributes as GivenBackward)];
+      return [imageBackward(packing, H, attributes as GivenBackward, target)];
     }
     return [
       transposed({ input: 3 }, turned(H), [4, H, H], target),

@@ -65,28 +65,35 @@ interface Table {
   memory: Memory;
   words: Uint32Array<ArrayBuffer>;
   iterations: readonly Iteration[];
+  readonly moving: Moving | undefined;
   readonly find: (run: RunInputs) => readonly Iteration[];
 }
 
 /** Every step of a packing. */
 function steps(packing: Packing): readonly Iteration[] {
-  return Array.from(packing.batchSizes, (active, t) => ({ active, words: stepWords(packing, t) }));
+  return Array.from(packing.batchSizes, (active, t) => {
+    return { active, row: packing.offsets[t], words: stepWords(packing, t) };
+  });
 }
 
 /** The steps of a packing in runs of at most `most`. */
-function runsOfSteps({ batchSizes, lengths }: Packing, most: number): readonly Iteration[] {
+function runsOfSteps(
+  { batchSizes, offsets, lengths }: Packing,
+  most: number,
+): readonly Iteration[] {
   const T = batchSizes.length;
   return Array.from({ length: Math.ceil(T / most) }, (_, i) => ({
     active: batchSizes[i * most],
-    words: [i * most, Math.min(T, (i + 1) * most), lengths.length, 0],
+    row: offsets[i * most],
+    words: [i * most, Math.min(T, (i + 1) * most), lengths.length],
   }));
 }
 
 /** `rows` in chunks of at most `most`. */
 function chunks(rows: number, most: number): readonly Iteration[] {
   return Array.from({ length: Math.ceil(rows / most) }, (_, i) => {
-    const active = Math.min(most, rows - i * most);
-    return { active, words: [i * most, active, 0, 0] };
+    const row = i * most, active = Math.min(most, rows - row);
+    return { active, row, words: [row, active, 0] };
   });
 }
 
@@ -105,8 +112,24 @@ interface BoundImage {
 interface Iteration {
   /** Sequences or rows that the grid depends on. */
   readonly active: number;
-  /** What kernels read of it: a `vec4u`. */
+  /** Its first row. */
+  readonly row: number;
+  /** What kernels read of it: a `vec4u`, of which the last may be where the moving window begins. */
   readonly words: readonly number[];
+}
+
+/** A window that moves with the iterations: it begins with their first row, or with `last`. */
+interface Moving {
+  /** Elements of a row. */
+  readonly columns: number;
+  /** The last element that it can begin with; a multiple of 64, as all are. */
+  readonly last: number;
+}
+
+/** The first element of a window. */
+function beginOf(window: Moving | undefined, { row }: Iteration): number {
+  if (window === undefined) return 0;
+  return Math.min(Math.floor(row * window.columns / 64) * 64, window.last);
 }
 
 interface Launch {
@@ -214,16 +237,22 @@ export function makePlan(
 
   // The iterations of each way to iterate, found anew for each run.
   const tables = new Map<string, Table>();
-  const tableOf = (node: Node, dispatch: Dispatch): Table | undefined => {
+  const tableOf = (
+    node: Node,
+    dispatch: Dispatch,
+    moving: Moving | undefined,
+  ): Table | undefined => {
     const { each } = dispatch;
     if (each === undefined) return undefined;
-    const key = "stepsOf" in each
+    const of = "stepsOf" in each
       ? `steps${packingId(each.stepsOf)}:${each.most}`
       : `chunk${each.chunk}:${extentKey(dispatch.rows, node)}`;
+    const key = `${of}:${moving?.columns}:${moving?.last}`;
     const table = tables.get(key) ?? {
       memory: own(SLOT),
       words: new Uint32Array(SLOT / 4),
       iterations: [],
+      moving,
       find: (run) => {
         if ("chunk" in each) return chunks(extentOf(dispatch.rows, node, run), each.chunk);
         const packing = run.packings.get(each.stepsOf)!;
@@ -332,7 +361,16 @@ export function makePlan(
     const changes: (Block | Memory)[] = [];
     // Of what is read in parts the images are forgotten: the next part can have their memory.
     const parts: (Block | Memory)[] = [];
-    const table = tableOf(node, dispatch);
+    const most = device.adapter.maxBindingBytes;
+    /** How a tensor's window moves, of which no more than a part can be bound. */
+    const movingOf = (binding: Binding): Moving | undefined => {
+      if (binding.ofRows === undefined || !("output" in binding)) return undefined;
+      const size = sizeOf(node.outputs[binding.output].shape);
+      if (4 * size <= most) return undefined;
+      return { columns: binding.ofRows, last: 64 * Math.ceil((size - most / 4) / 64) };
+    };
+    const [moving] = dispatch.bindings.map(movingOf).filter((window) => window !== undefined);
+    const table = tableOf(node, dispatch, moving);
     if (table !== undefined) uses.add(table);
     const bind = (binding: Binding): BoundBuffer | BoundImage => {
       if ("values" in binding) return uniform(`v${binding.values}`, binding.values);
@@ -386,10 +424,11 @@ export function makePlan(
       }
       if (block.kind === "input") uses.add(block.slot);
       if (binding.access === "write") changes.push(block);
+      const moves = movingOf(binding);
+      if (moves !== undefined) return at(block, offset, window.size - moves.last);
       return at(block, offset + window.offset, Math.max(window.size, 1));
     };
     const bound = dispatch.bindings.map(bind);
-    const most = device.adapter.maxBindingBytes;
     const sizes = bound.flatMap((b, i) =>
       "image" in b || dispatch.bindings[i].access === "uniform" ? [] : [b.size]
     );
@@ -403,7 +442,11 @@ export function makePlan(
     const { kernel, constants, straight, images, program } = dispatch;
     const code = kernelSource(kernel, { constants, straight, images, program });
     const access = dispatch.bindings.map((binding) =>
-      "iteration" in binding ? "moving" : binding.access
+      "iteration" in binding
+        ? "moving uniform"
+        : movingOf(binding) !== undefined
+        ? "moving write"
+        : binding.access
     );
     const pipeline = device.pipeline(code, access, kernel);
     for (const change of changes) write(change);
@@ -563,7 +606,10 @@ export function makePlan(
       table.words = new Uint32Array(2 * words);
       changed(table);
     }
-    table.iterations.forEach((iteration, i) => table.words.set(iteration.words, i * SLOT / 4));
+    table.iterations.forEach((iteration, i) => {
+      const [x, y, z, w = beginOf(table.moving, iteration)] = iteration.words;
+      table.words.set([x, y, z, w], i * SLOT / 4);
+    });
     upload(table.memory, table.words.subarray(0, words));
   }
 
@@ -578,8 +624,8 @@ export function makePlan(
     });
   }
 
-  /** Where the iteration of a launch is in its table, in bytes. */
-  const iterationOffset = new Uint32Array(1);
+  /** Bytes where an iteration is in its table, and where its window begins. */
+  const dynamicOffsets = new Uint32Array(2);
 
   function encode(run: RunInputs, encoder: GPUCommandEncoder): void {
     let pass: GPUComputePassEncoder | undefined;
@@ -623,7 +669,9 @@ export function makePlan(
       for (let n = 0; n < iterations.length; n++) {
         const index = reversed ? iterations.length - 1 - n : n;
         const grid = dispatch.grid({ rows, active: iterations[index].active });
-        launchOnce(command, pass, grid, index * SLOT);
+        dynamicOffsets[0] = index * SLOT;
+        dynamicOffsets[1] = 4 * beginOf(table.moving, iterations[index]);
+        launchOnce(command, pass, grid, table.moving === undefined ? 1 : 2);
       }
     }
     pass?.end();
@@ -633,11 +681,10 @@ export function makePlan(
     command: Launch,
     pass: GPUComputePassEncoder,
     [x, y, z]: readonly [number, number, number],
-    offset = 0,
+    offsets = 0,
   ): void {
     if (x * y * z === 0) return;
-    iterationOffset[0] = offset;
-    pass.setBindGroup(0, groupOf(command), iterationOffset, 0, command.table === undefined ? 0 : 1);
+    pass.setBindGroup(0, groupOf(command), dynamicOffsets, 0, offsets);
     pass.dispatchWorkgroups(x, y, z);
     launches++;
   }
