@@ -15,7 +15,7 @@ export interface AdapterDescription {
   readonly straight: boolean;
   /** Most bytes of a buffer that a kernel can bind. */
   readonly maxBindingBytes: number;
-  /** Most buffers that a kernel can bind. */
+  /** Most buffers that a kernel can bind, or images in their place. */
   readonly maxBuffers: number;
 }
 
@@ -201,11 +201,13 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
     throw failureOf("lost", `${name} cannot be opened`, error);
   }
   const maxBindingBytes = gpu.limits.maxStorageBufferBindingSize;
-  const maxBuffers = gpu.limits.maxStorageBuffersPerShaderStage;
   const maxBytes = Math.floor((gpu.limits.maxBufferSize - SLACK) / 256) * 256;
   const straight = options.kernels === undefined
     ? /llvmpipe/i.test(name)
     : options.kernels === "straight";
+  const maxBuffers = straight
+    ? Math.min(maxStorageBuffersPerShaderStage, maxStorageTexturesPerShaderStage)
+    : maxStorageBuffersPerShaderStage;
   const pipelines = new Map<string, Pipeline>();
   const layouts = new Map<string, GPUBindGroupLayout>();
   const free = new Map<number, Memory[]>();

@@ -55,7 +55,7 @@ export interface Target {
   readonly straight: boolean;
   /** Most bytes of a buffer that a kernel can bind. */
   readonly maxBindingBytes: number;
-  /** Most buffers that a kernel can bind. */
+  /** Most buffers that a kernel can bind, or images in their place. */
   readonly maxBuffers: number;
 }
 
