@@ -1,4 +1,4 @@
-import { formatShape, type Shape, type Tensor } from "../core/tensor.ts";
+import { formatShape, type Tensor } from "../core/tensor.ts";
 import type { Binding, BufferReference, Dispatch, Extent } from "../graph/dispatch.ts";
 import {
   type Node,
@@ -12,7 +12,7 @@ import {
 } from "../graph/graph.ts";
 import { rowsOf } from "./rows.ts";
 import { transposed } from "./transpose.ts";
-import { chunking, lanesFor } from "./tiling.ts";
+import { ALL_ROWS, chunking, lanesFor, writtenRows } from "./tiling.ts";
 
 const moving: Binding = { iteration: true, access: "uniform" };
 
@@ -61,9 +61,6 @@ const WIDE = 2 ** 21;
 const firstsOf = (N: number, size: number): readonly number[] =>
   Array.from({ length: Math.ceil(N / size) }, (_, i) => i * size);
 
-/** More rows than there are. */
-const ALL = Number.MAX_SAFE_INTEGER;
-
 /** Groups of 32 columns that a workgroup of the kernels of software adapters computes. */
 const groupsOf = (columns: number): number => Math.min(4, Math.ceil(columns / 32));
 
@@ -77,19 +74,6 @@ function fours(N: number, K: number): Dispatch["constants"] {
 
 /** Part of a tensor; default all. */
 type Part = BufferReference & Pick<Binding, "window" | "ofRows">;
-
-/**
- * How a matrix is written: the most rows of a launch, and the matrix in parts where it is too large to
- * be bound. Else the most are any number, so that launches share what says which rows they are for.
- */
-function writing(
-  [rows, columns]: Shape,
-  { maxBindingBytes }: Target,
-): { readonly most: number; readonly parts: Pick<Binding, "ofRows"> } {
-  const bound = maxBindingBytes / 4, fitting = Math.floor((bound - 64) / columns / 16) * 16;
-  if (rows * columns <= bound || fitting === 0) return { most: ALL, parts: {} };
-  return { most: fitting, parts: { ofRows: columns } };
-}
 
 /** What the forward kernel of software adapters reads and writes. */
 interface ForwardOperands {
@@ -106,7 +90,7 @@ interface ForwardOperands {
 
 /** The forward kernel of software adapters; large W in pieces, as the image of each is a copy. */
 function imageForward(operands: ForwardOperands): readonly Dispatch[] {
-  const { x, rows, w, b, y, most = ALL, N, K } = operands;
+  const { x, rows, w, b, y, most = ALL_ROWS, N, K } = operands;
   const ROWS = rowsAtOnce(rows), GROUPS = groupsOf(N);
   const size = N * K > WIDE ? multiple(WIDE / 2 / K, 64) : N;
   return firstsOf(N, size).map((first) => {
@@ -134,14 +118,14 @@ function lower(node: Node, target: Target): readonly Dispatch[] {
   const [x, w] = node.inputs;
   const [N, K] = w.shape;
   if (!target.straight) return [tiledForward(node)];
-  const { most, parts } = writing(node.outputs[0].shape, target);
+  const { most, parts } = writtenRows(node.outputs[0].shape, 16, target);
   return imageForward({
     x: { input: 0 },
     rows: rowsOf(x),
     w: { input: 1 },
     b: node.inputs.length > 2 ? { input: 2 } : undefined,
     y: { output: 0, ...parts },
-    most,
+    most: multiple(most, 16),
     N,
     K,
   });

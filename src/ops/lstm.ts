@@ -14,7 +14,7 @@ import { type Gathered, gatherRows } from "./gather_rows.ts";
 import { linear, weightGradients } from "./linear.ts";
 import { scale } from "./scale.ts";
 import { transpose, transposed } from "./transpose.ts";
-import { chunking, lanesFor } from "./tiling.ts";
+import { chunking, lanesFor, writtenRows } from "./tiling.ts";
 
 /** Most turns of the loops of a kernel: software adapters stop them after 65,535 in all. */
 const MOST_TURNS = 60_000;
@@ -97,19 +97,18 @@ const workgroups = (ROWS: number): Dispatch["grid"] => ({ active }) => [
 ];
 
 /**
- * How a matrix [N,4H] is written: the most steps of a launch, each of which takes so many turns of the
- * kernel's loops, and the matrix in parts where it is too large to be bound.
+ * How a matrix [N,4H] is written, and the most steps of a launch, each of which takes so many turns of
+ * the kernel's loops.
  */
 function writing(
   turns: number,
   { batch, capacity }: TracedPacking,
   H: number,
-  { maxBindingBytes }: Target,
+  target: Target,
 ): { readonly most: number; readonly parts: Pick<Binding, "ofRows"> } {
-  const most = Math.max(1, Math.floor(MOST_TURNS / turns));
-  const bound = maxBindingBytes / 4, fitting = Math.floor((bound - 64) / (batch * 4 * H));
-  if (capacity * 4 * H <= bound || fitting === 0) return { most, parts: {} };
-  return { most: Math.min(most, fitting), parts: { ofRows: 4 * H } };
+  const { most, parts } = writtenRows([capacity, 4 * H], batch, target);
+  const steps = Math.max(1, Math.floor(MOST_TURNS / turns));
+  return { most: Math.min(steps, Math.floor(most / batch)), parts };
 }
 
 /** The forward kernel of software adapters. */

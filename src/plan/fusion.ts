@@ -18,40 +18,40 @@ const formulaOf = (node: Node): Formula | undefined => node.operation.formula?.(
 const kindOf = (node: Node, position: number): Kind =>
   formulaOf(node)!.arrays?.[position] ?? "elements";
 
-/** The distinct inputs that come from outside of a group of nodes. */
-function inputsOf(group: ReadonlySet<Node>): ReadonlyMap<string, { t: Traced; kind: Kind }> {
-  const inputs = new Map<string, { t: Traced; kind: Kind }>();
-  for (const node of [...group].sort((a, b) => a.id - b.id)) {
-    node.inputs.forEach((t, position) => {
-      if (group.has(t.node)) return;
-      const kind = kindOf(node, position);
-      inputs.set(`${t.node.id}.${t.index} ${kind}`, { t, kind });
-    });
-  }
-  return inputs;
+/** A tensor that comes from outside of a group of nodes, and what it is to their formulas. */
+interface Source {
+  readonly t: Traced;
+  readonly kind: Kind;
+}
+
+const keyOf = ({ t, kind }: Source): string => `${t.node.id}.${t.index} ${kind}`;
+
+/** The distinct sources of a group. */
+function sourcesOf(group: ReadonlySet<Node>): ReadonlyMap<string, Source> {
+  const sources = [...group].flatMap((node) =>
+    node.inputs.map((t, position) => ({ t, kind: kindOf(node, position) }))
+  ).filter(({ t }) => !group.has(t.node));
+  return new Map(sources.map((source) => [keyOf(source), source]));
 }
 
 /** One node that computes what a group's last one does. `now` gives a tensor's place in the new graph. */
 function fused(group: ReadonlySet<Node>, now: (t: Traced) => Traced): Node {
-  const inputs = inputsOf(group);
-  const numbers = new Map([...inputs.keys()].map((key, k) => [key, k]));
+  const sources = sourcesOf(group), keys = [...sources.keys()];
   const members = [...group].sort((a, b) => a.id - b.id);
   const steps = members.map((node) =>
     formulaOf(node)!.text.replace(/\$(\d)/g, (_, position) => {
-      const t = node.inputs[Number(position)];
+      const t = node.inputs[Number(position)], kind = kindOf(node, Number(position));
       if (group.has(t.node)) return `v${members.indexOf(t.node)}`;
-      const kind = kindOf(node, Number(position));
-      const k = numbers.get(`${t.node.id}.${t.index} ${kind}`)!;
-      return kind === "elements" ? `e${k}` : `x${k}`;
+      return `${kind === "elements" ? "e" : "x"}${keys.indexOf(keyOf({ t, kind }))}`;
     })
   );
-  const program = { inputs: [...inputs.values()].map(({ kind }) => kind), steps };
+  const program = { inputs: [...sources.values()].map(({ kind }) => kind), steps };
   const operation: Operation = {
     name: members.map(({ operation }) => operation.name).join(" and "),
     lower: (node, target) => [elementwise(program, node, target)],
   };
-  const from = [...inputs.values()].map(({ t }) => now(t));
-  return record(operation, from, {}, members[members.length - 1].outputs)[0].node;
+  const inputs = [...sources.values()].map(({ t }) => now(t));
+  return record(operation, inputs, {}, members[members.length - 1].outputs)[0].node;
 }
 
 /**
@@ -77,7 +77,7 @@ export function fuseElements(
       group.has(user) &&
       user.inputs.every((t, position) => t.node !== node || kindOf(user, position) === "elements")
     ) &&
-    inputsOf(new Set([...group, node])).size < maxBuffers;
+    sourcesOf(new Set([...group, node])).size < maxBuffers;
 
   const groups = new Map<Node, ReadonlySet<Node>>();
   const joined = new Set<Node>();

@@ -369,10 +369,10 @@ export function makePlan(
       if (4 * size <= most) return undefined;
       return { columns: binding.ofRows, last: 64 * Math.ceil((size - most / 4) / 64) };
     };
-    const [moving] = dispatch.bindings.map(movingOf).filter((window) => window !== undefined);
-    const table = tableOf(node, dispatch, moving);
+    const moves = dispatch.bindings.map(movingOf);
+    const table = tableOf(node, dispatch, moves.find((window) => window !== undefined));
     if (table !== undefined) uses.add(table);
-    const bind = (binding: Binding): BoundBuffer | BoundImage => {
+    const bind = (binding: Binding, i: number): BoundBuffer | BoundImage => {
       if ("values" in binding) return uniform(`v${binding.values}`, binding.values);
       if ("extent" in binding) {
         const { extent } = binding;
@@ -424,8 +424,8 @@ export function makePlan(
       }
       if (block.kind === "input") uses.add(block.slot);
       if (binding.access === "write") changes.push(block);
-      const moves = movingOf(binding);
-      if (moves !== undefined) return at(block, offset, window.size - moves.last);
+      const begins = moves[i]?.last ?? 0;
+      if (begins > 0) return at(block, offset, window.size - begins);
       return at(block, offset + window.offset, Math.max(window.size, 1));
     };
     const bound = dispatch.bindings.map(bind);
@@ -441,10 +441,10 @@ export function makePlan(
     }
     const { kernel, constants, straight, images, program } = dispatch;
     const code = kernelSource(kernel, { constants, straight, images, program });
-    const access = dispatch.bindings.map((binding) =>
+    const access = dispatch.bindings.map((binding, i) =>
       "iteration" in binding
         ? "moving uniform"
-        : movingOf(binding) !== undefined
+        : moves[i] !== undefined
         ? "moving write"
         : binding.access
     );
